@@ -1,0 +1,31 @@
+"""Component specs: how a data set or a checkpoint names the code that made it.
+
+A spec is a mapping with ``_target_`` (a dotted name under ``moda``) and keyword arguments, the form
+Hydra's ``instantiate`` takes. Specs come from files that other people wrote, so nothing outside
+this package is ever called from one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+
+from moda.errors import UserError
+
+
+def build(spec: Mapping[str, Any], **kwargs: Any) -> Any:
+    """Instantiate ``spec``; a ``_target_`` outside ``moda``, at any depth, is refused."""
+    _check(spec)
+    return instantiate(spec, **kwargs, _convert_="all")
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        if target is not None and not str(target).startswith("moda."):
+            raise UserError(f"refusing to build {target!r}: only components under moda. may be named in a file")
+        for child in value.values():
+            _check(child)
+    elif isinstance(value, list | tuple):
+        for child in value:
+            _check(child)

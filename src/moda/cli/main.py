@@ -1,0 +1,59 @@
+"""The one program, ``moda``: finds the command, runs it, turns a UserError into one line."""
+
+import importlib
+import os
+import sys
+
+from moda import __version__
+from moda.errors import UserError
+
+# command -> (module with ``main(argv) -> int | None``, what it does)
+COMMANDS = {
+    "demo": ("moda.cli.demo", "run the whole road on rendered heads: corpus, training, video, report"),
+    "synthesize": ("moda.cli.synthesize", "render a talking-head corpus with known motion"),
+    "prepare": ("moda.cli.prepare", "a folder of videos to shards             (Hydra overrides)"),
+    "train": ("moda.cli.train", "train task=motion_vae or task=dit         (Hydra overrides)"),
+    "generate": ("moda.cli.generate", "portrait and speech to video"),
+    "evaluate": ("moda.cli.evaluate", "score a run on held-out speakers          (Hydra overrides)"),
+    "sweep": ("moda.cli.sweep", "train a grid of settings, collect a table (Hydra overrides)"),
+    "weights": ("moda.cli.weights", "list, check, add and get external model files"),
+    "doctor": ("moda.cli.doctor", "say what works on this machine and what is missing"),
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<11} {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [f"moda {__version__}: audio-driven talking heads, from raw video to a scored model", "",
+         "usage: moda COMMAND [ARGUMENTS]      moda COMMAND --help", "", *lines]
+    )  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 the user's error, 2 wrong usage."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"moda: no command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[argv[0]][0])
+    try:
+        return module.main(argv[1:]) or 0
+    except UserError as error:
+        print(f"moda {argv[0]}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nmoda {argv[0]}: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

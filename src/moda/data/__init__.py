@@ -1,0 +1,1 @@
+"""Shards on disk and how training reads them."""

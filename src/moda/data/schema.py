@@ -1,0 +1,152 @@
+"""What a data set on disk looks like: the contract between data_prep, training and evaluation.
+
+    DATASET/
+      dataset.json                    DatasetManifest
+      SPLIT/features-%06d.tar         KEY.json  KEY.motion.npy  KEY.identity.npy  KEY.audio.npy
+      SPLIT/video-%06d.tar            KEY.mp4   KEY.flac          same keys, same order
+
+SPLIT is train, val or test, apart by speaker. Members of other kinds are refused.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moda.errors import UserError
+from moda.files import read_json, write_json
+from moda.motion.layout import MotionLayout, get_layout
+from moda.motion.statistics import MotionStatistics
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "dataset.json"
+SPLITS = ("train", "val", "test")
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+# member suffix of a key -> meaning; anything else in a shard is refused
+FEATURE_MEMBERS = ("json", "motion.npy", "identity.npy", "audio.npy")
+VIDEO_MEMBERS = ("mp4", "flac")
+
+# MoDA's eight classes in its own order; unknown labels train the null embedding
+EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
+
+def emotion_index(name: str | None) -> int:
+    """Class index of an emotion's name; None (unknown) is ``len(EMOTIONS)``, the null class."""
+    if name is None:
+        return len(EMOTIONS)
+    if name not in EMOTIONS:
+        raise UserError(f"unknown emotion {name!r}; known: {', '.join(EMOTIONS)}")
+    return EMOTIONS.index(name)
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if it may name a sample (and so a file), else refuse it."""
+    if not KEY_PATTERN.fullmatch(key):
+        raise UserError(f"sample key {key!r} is not of the form [A-Za-z0-9_-]{{1,128}}")
+    return key
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """KEY.json: what is known of one clip beside its arrays."""
+
+    key: str
+    split: str
+    speaker: str
+    source: str  # the file it came from, relative to the source folder
+    start: float  # seconds into that file
+    num_frames: int
+    fps: int
+    crop: tuple[float, float, float]  # centre x, centre y, side, in pixels of the source
+    emotion: str | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what a reader should know, as "3 faces; the largest was taken"
+    schema: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "ClipRecord":
+        if value.get("schema") != SCHEMA_VERSION:
+            raise UserError(
+                f"clip {value.get('key')!r} has schema {value.get('schema')!r}, this version reads {SCHEMA_VERSION}"
+            )
+        return cls(**{**value, "crop": tuple(value["crop"]), "notes": tuple(value["notes"])})
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One features tar and the video tar beside it; paths are relative to the data set."""
+
+    split: str
+    features: str
+    video: str | None
+    num_samples: int
+    num_frames: int
+    bytes: int  # of the features tar
+    sha256: str  # of the features tar
+    video_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """dataset.json. ``fingerprint`` names the content: it changes when any sample does."""
+
+    codec: dict[str, Any]  # component spec: ``moda.build.build(manifest.codec)`` gives the codec
+    codec_fingerprint: str
+    audio_encoder: dict[str, Any]  # component spec of the speech encoder
+    audio_fingerprint: str
+    audio_layers: int
+    audio_dim: int
+    identity_dim: int
+    statistics: MotionStatistics
+    splits: dict[str, list[str]]  # split -> speakers
+    shards: tuple[Shard, ...]
+    fingerprint: str
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def layout(self) -> MotionLayout:
+        return self.statistics.layout
+
+    def shards_of(self, split: str) -> tuple[Shard, ...]:
+        """Shards of a split; an absent split is an error that says which ones there are."""
+        found = tuple(shard for shard in self.shards if shard.split == split)
+        if not found:
+            present = sorted({shard.split for shard in self.shards})
+            raise UserError(
+                f"the data set has no {split!r} split, only {', '.join(present)}; prepare it with more speakers"
+            )
+        return found
+
+    def save(self, root: str | Path) -> None:
+        value = asdict(self) | {"layout": self.layout.name, "statistics": self.statistics.to_dict()}
+        write_json(Path(root) / MANIFEST_NAME, value)
+
+    @classmethod
+    def load(cls, root: str | Path) -> "DatasetManifest":
+        """Read ``root``/dataset.json."""
+        path = Path(root) / MANIFEST_NAME
+        if not path.is_file():
+            raise UserError(
+                f"{root} is not a prepared data set (no {MANIFEST_NAME}); run: moda prepare source=VIDEOS out={root}"
+            )
+        value = read_json(path)
+        if value.get("schema") != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has schema {value.get('schema')!r}, this version reads {SCHEMA_VERSION}; prepare it again"
+            )
+        layout = get_layout(value.pop("layout"))
+        statistics = MotionStatistics.from_dict(value.pop("statistics"), str(path))
+        if statistics.layout != layout:
+            raise UserError(
+                f"{path}: layout {layout.name} but statistics of {statistics.layout.name}; prepare it again"
+            )
+        try:
+            return cls(
+                **{**value, "statistics": statistics, "shards": tuple(Shard(**shard) for shard in value["shards"])}
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is incomplete ({error}); prepare it again") from error
