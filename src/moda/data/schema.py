@@ -9,7 +9,7 @@ SPLIT is train, val or test, apart by speaker. Members of other kinds are refuse
 """
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,12 @@ class DatasetManifest:
         return found
 
     def save(self, root: str | Path) -> None:
-        value = asdict(self) | {"layout": self.layout.name, "statistics": self.statistics.to_dict()}
+        value = {f.name: getattr(self, f.name) for f in fields(self)}
+        value |= {
+            "layout": self.layout.name,
+            "statistics": self.statistics.to_dict(),
+            "shards": [asdict(shard) for shard in self.shards],
+        }
         write_json(Path(root) / MANIFEST_NAME, value)
 
     @classmethod

@@ -1,0 +1,24 @@
+import pytest
+
+from moda.build import build
+from moda.errors import UserError
+from moda.motion.layout import MotionLayout
+
+SPEC = {"_target_": "moda.motion.layout.get_layout", "name": "head59"}
+
+
+def test_builds_a_component_of_ours() -> None:
+    assert isinstance(build(SPEC), MotionLayout)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"_target_": "os.system", "command": "true"},
+        {"_target_": "modal.run"},
+        {**SPEC, "name": [{"_target_": "subprocess.run", "args": ["true"]}]},
+    ],
+)
+def test_refuses_anything_else_at_any_depth(spec: dict) -> None:
+    with pytest.raises(UserError, match="refusing to build"):
+        build(spec)
