@@ -30,7 +30,7 @@ def write(path, frames, audio=None, **settings):
     return path
 
 
-def seconds(ticks, time_base):
+def in_seconds(ticks, time_base):
     return float(ticks * time_base)
 
 
@@ -69,7 +69,7 @@ def test_sound_lasts_as_long_as_the_frames(tmp_path, seconds):
     path = write(tmp_path / "a.mp4", np.zeros((100, SIZE, SIZE, 3), np.uint8), audio)
     with av.open(str(path)) as container:
         for stream in container.streams:
-            assert seconds(stream.duration, stream.time_base) == pytest.approx(4.0, abs=1e-3)
+            assert in_seconds(stream.duration, stream.time_base) == pytest.approx(4.0, abs=1e-3)
 
 
 def test_other_rates_stay_in_sync(tmp_path):
@@ -86,7 +86,7 @@ def test_sound_lies_beside_its_frames_in_the_file(tmp_path):
     """Packets of both streams alternate, so a player or reader never has to look far."""
     frames, audio = flash_and_click(200, (5,))
     with av.open(str(write(tmp_path / "a.mp4", frames, audio))) as container:
-        packets = [(p.stream.type, seconds(p.pts, p.time_base)) for p in container.demux() if p.pts is not None]
+        packets = [(p.stream.type, in_seconds(p.pts, p.time_base)) for p in container.demux() if p.pts is not None]
     furthest = {"video": 0.0, "audio": 0.0}
     for kind, time in packets[:-20]:
         furthest[kind] = max(furthest[kind], time)
