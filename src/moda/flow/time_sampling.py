@@ -1,0 +1,61 @@
+"""Which sigmas training sees."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from moda.errors import UserError
+from moda.flow.path import shift_sigma
+
+
+class TimeSampler(Protocol):
+    """Distribution over sigma."""
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """(count,) float32 in (0, 1], on the generator's device (the CPU without one)."""
+        ...
+
+
+@dataclass(frozen=True)
+class UniformTimes:
+    """Uniform in [minimum, maximum], then shifted. MoDA: [0.001, 1], shift 1."""
+
+    minimum: float = 0.001
+    maximum: float = 1.0
+    shift: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.minimum < self.maximum <= 1:
+            raise UserError(f"flow.times: need 0 <= minimum < maximum <= 1, not {self.minimum} and {self.maximum}")
+        _check_shift(self.shift)
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        sigma = torch.rand(count, generator=generator, device=generator.device if generator else "cpu")
+        return shift_sigma(self.minimum + (self.maximum - self.minimum) * sigma, self.shift)
+
+
+@dataclass(frozen=True)
+class LogitNormalTimes:
+    """sigma = sigmoid(mean + std normal), then shifted: more training in the middle of the path.
+
+    Esser et al., Stable Diffusion 3, equation 19.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    shift: float = 1.0
+
+    def __post_init__(self):
+        if self.std <= 0:
+            raise UserError(f"flow.times.std is {self.std}; it must be above 0")
+        _check_shift(self.shift)
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        normal = torch.randn(count, generator=generator, device=generator.device if generator else "cpu")
+        return shift_sigma(torch.sigmoid(self.mean + self.std * normal), self.shift)
+
+
+def _check_shift(shift: float) -> None:
+    if shift <= 0:
+        raise UserError(f"flow.times.shift is {shift}; it must be above 0 (1 leaves the times as they are)")

@@ -1,0 +1,179 @@
+"""Official MoDA checkpoints in and out: which of their keys is which of ours.
+
+The published network is one configuration of ``moda.models.mmdit.MMDiT``; its weights are renamed,
+never reshaped. The learned nulls of audio and identity do not exist in an official file: the
+release made its null audio anew at every start. They are zero after loading, and left out on saving.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from moda.errors import UserError
+from moda.files import atomic_path
+from moda.models.mmdit import STREAMS, MMDiT, parse_stages
+
+MODA_B: dict[str, Any] = {
+    "motion_dim": 70,
+    "audio_layers": 12,
+    "audio_dim": 768,
+    "identity_dim": 63,
+    "num_emotions": 8,
+    "width": 768,
+    "heads": 12,
+    "mlp_ratio": 4.0,
+    "rope_theta": 256.0,
+    "repeat_conditions": True,
+    "stages": [
+        {"depth": 3, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
+        {"depth": 6, "groups": [["motion"], ["audio", "emotion", "identity"]]},
+        {"depth": 12, "groups": [list(STREAMS)]},
+    ],
+}
+
+PREFIX = "talking_head_dit."
+OWN_ONLY = ("null_audio.token", "null_identity.token")
+EMBEDDERS = {
+    "time_embedder.mlp.0": "time_embedder.mlp.0",
+    "time_embedder.mlp.2": "time_embedder.mlp.2",
+    "motion_embedder.0": "motion_embedder.mlp.0",
+    "motion_embedder.2": "motion_embedder.mlp.2",
+    "identity_embedder.0": "identity_embedder.mlp.0",
+    "identity_embedder.2": "identity_embedder.mlp.2",
+    "audio_embedder.mlp.0": "audio_embedder.proj1",
+    "audio_embedder.mlp.2": "audio_embedder.proj2",
+    "audio_embedder.mlp.4": "audio_embedder.proj3",
+    "audio_embedder.norm": "audio_embedder.norm",
+    "emotion_embedder": "emo_embedder.embedding_table",
+    "final_modulation.linear": "final_layer.adaLN_modulation.1",
+    "final_linear": "final_layer.linear",
+}
+SINGLE_STREAM = {
+    "modulation.linear": "adaLN_modulation_xs.1",
+    "inward": "qkv_xs",
+    "norm.query": "attn1.xs_q_norm",
+    "norm.key": "attn1.xs_k_norm",
+    "outward": "linear2",
+}
+MOTION_GROUP = {
+    "modulation.linear": "adaLN_modulation_xs.1",
+    "qkv": "attn1.qkv_xs",
+    "norm.query": "attn1.xs_q_norm",
+    "norm.key": "attn1.xs_k_norm",
+    "project": "attn1.xs_proj",
+    "mlp.0": "xs_mlp.fc1",
+    "mlp.2": "xs_mlp.fc2",
+}
+
+
+def _condition_group(number: str) -> dict[str, str]:
+    """A group of conditions; ``number`` is "1", "2", "3" in four-stream blocks, "" in two-stream ones."""
+    return {
+        "modulation.linear": f"adaLN_modulation_audio{number}.1",
+        "qkv": f"attn1.qkv_au{number}",
+        "norm.query": f"attn1.au_q_norm{number}",
+        "norm.key": f"attn1.au_k_norm{number}",
+        "project": f"attn1.au_proj{number}",
+        "mlp.0": f"audio_mlp{number}.fc1",
+        "mlp.2": f"audio_mlp{number}.fc2",
+    }
+
+
+def official_keys(network: MMDiT) -> dict[str, str]:
+    """Our state-dict key to the official one, for every tensor but the nulls that the format lacks.
+
+    Raises UserError when the stages are not the published 4-, 2- and 1-stream kinds in that order.
+    """
+    if [stage.groups for stage in network.stages] != [stage.groups for stage in parse_stages(MODA_B["stages"])]:
+        raise UserError("the official MoDA format holds 4-, 2- and 1-stream stages in the published order only")
+    names = dict(EMBEDDERS)
+    block = 0
+    for stage, prefix in zip(network.stages, ("blocks4", "blocks2", "blocks"), strict=True):
+        for index in range(stage.depth):
+            names |= {f"blocks.{block}.{key}": f"{prefix}.{index}.{name}" for key, name in _block_names(prefix).items()}
+            block += 1
+    keys = {}
+    for key in network.state_dict():
+        module, _, leaf = key.rpartition(".")
+        if key not in OWN_ONLY:
+            keys[key] = f"{names[module]}.{leaf}"
+    return keys
+
+
+def _block_names(prefix: str) -> dict[str, str]:
+    """Our module name to the official one within a block."""
+    if prefix == "blocks":
+        return SINGLE_STREAM
+    numbers = ("1", "2", "3") if prefix == "blocks4" else ("",)
+    groups = [MOTION_GROUP, *(_condition_group(number) for number in numbers)]
+    return {f"groups.{index}.{key}": name for index, group in enumerate(groups) for key, name in group.items()}
+
+
+def to_official(network: MMDiT) -> dict[str, torch.Tensor]:
+    """State dict of ``network`` under the official names, sharing its memory."""
+    state = network.state_dict()
+    return {official: state[key] for key, official in official_keys(network).items()}
+
+
+def load_official(path: str | Path) -> MMDiT:
+    """Read an official checkpoint (.pth, read without pickled code, or .safetensors) into the MODA_B network.
+
+    A ``talking_head_dit.`` prefix and a ``state_dict`` or ``model`` level around the weights are accepted;
+    keys of other networks in the file are ignored. Raises UserError naming the first keys that
+    are absent or of another shape.
+    """
+    found = _read(Path(path))
+    if any(key.startswith(PREFIX) for key in found):
+        found = {key.removeprefix(PREFIX): value for key, value in found.items() if key.startswith(PREFIX)}
+    with torch.device("meta"):  # no memory for weights that ``assign`` replaces
+        network = MMDiT(**MODA_B)
+    expected = network.state_dict()
+    weights = {key: torch.zeros(MODA_B["width"]) for key in OWN_ONLY}
+    wrong: list[str] = []
+    for key, official in official_keys(network).items():
+        if official not in found:
+            wrong.append(f"{official} is absent")
+        elif found[official].shape != expected[key].shape:
+            wrong.append(f"{official} is {tuple(found[official].shape)}, not {tuple(expected[key].shape)}")
+        else:
+            weights[key] = found[official].float()
+    if wrong:
+        raise UserError(f"{path} is not the published MoDA network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
+    network.load_state_dict(weights, assign=True)
+    return network
+
+
+def save_official(network: MMDiT, path: str | Path) -> None:
+    """Write ``network`` under the official names and prefix, as .safetensors or .pth by the suffix of ``path``."""
+    path = Path(path)
+    state = {PREFIX + key: value.detach().contiguous().cpu() for key, value in to_official(network).items()}
+    if path.suffix not in (".safetensors", ".pth"):
+        raise UserError(f"{path}: an official checkpoint ends in .safetensors or .pth")
+    with atomic_path(path) as temporary:
+        if path.suffix == ".pth":
+            torch.save(state, temporary)
+        else:
+            save_file(state, temporary)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; the official file is moda/net-200.pth of the MoDA release")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read as weights ({str(error).splitlines()[0]}); download it again"
+        ) from error
+    for level in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(level), dict):
+            content = content[level]
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}, not a dictionary of weights")
+    return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}

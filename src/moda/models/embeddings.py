@@ -1,0 +1,67 @@
+"""From conditions and noisy motion to tokens of the transformer's width."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def timestep_sinusoid(timestep: torch.Tensor, dim: int = 256, max_period: float = 10_000.0) -> torch.Tensor:
+    """(B,) timesteps in 0..1000 to (B, dim) float32: cosines, then sines, at geometric frequencies.
+
+    Vaswani et al., "Attention is all you need", section 3.5.
+    """
+    half = dim // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
+    angles = timestep.float()[:, None] * torch.exp(-math.log(max_period) * exponents)
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+class TimestepEmbedder(nn.Module):
+    """Sinusoid in float32, then a two-layer perceptron in the network's own precision."""
+
+    def __init__(self, width: int, sinusoid_dim: int = 256):
+        super().__init__()
+        self.sinusoid_dim = sinusoid_dim
+        self.mlp = two_layer_mlp(sinusoid_dim, width)
+
+    def forward(self, timestep: torch.Tensor) -> torch.Tensor:
+        """(B,) in 0..1000 to (B, width)."""
+        dtype = next(self.parameters()).dtype
+        return self.mlp(timestep_sinusoid(timestep, self.sinusoid_dim).to(dtype))
+
+
+def two_layer_mlp(dim: int, width: int) -> nn.Sequential:
+    """Embedder of motion, identity and time."""
+    return nn.Sequential(nn.Linear(dim, width), nn.SiLU(), nn.Linear(width, width))
+
+
+class AudioEmbedder(nn.Module):
+    """All layers of a speech encoder, flattened: (B, T, L, C) to one token a frame (B, T, width)."""
+
+    def __init__(self, layers: int, dim: int, width: int):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(layers * dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+        )
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.mlp(audio.flatten(2)))
+
+
+class NullToken(nn.Module):
+    """A learned token that stands in for a condition that is absent."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.token = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, tokens: torch.Tensor, drop: torch.Tensor | None) -> torch.Tensor:
+        """Replace the samples of ``tokens`` (B, n, width) that ``drop`` (B,) bool marks; None drops none.
+
+        The null takes part in the graph even then: distributed training waits for its gradient.
+        """
+        if drop is None:
+            drop = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        return torch.where(drop[:, None, None], self.token.to(tokens.dtype), tokens)

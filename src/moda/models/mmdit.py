@@ -1,0 +1,184 @@
+"""Multi-modal diffusion transformer: predicts the velocity of noisy motion from speech, identity and emotion.
+
+The published MoDA network is one configuration of it (conf/model/mmdit_b.yaml).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from moda.errors import UserError
+from moda.models.attention import rope_rotation
+from moda.models.blocks import Modulation, MultiStreamBlock, SingleStreamBlock, modulate
+from moda.models.embeddings import AudioEmbedder, NullToken, TimestepEmbedder, two_layer_mlp
+
+STREAMS = ("motion", "audio", "emotion", "identity")
+STATIC_STREAMS = ("emotion", "identity")  # the same for every frame
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``depth`` blocks in which each group of streams is one sequence with weights of its own."""
+
+    depth: int
+    groups: tuple[tuple[str, ...], ...]
+
+    @property
+    def single(self) -> bool:
+        return len(self.groups) == 1
+
+
+def parse_stages(stages: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
+    """Check a configured list of {depth, groups}; every stage must hold every stream once, motion first."""
+    parsed = tuple(Stage(int(s["depth"]), tuple(tuple(group) for group in s["groups"])) for s in stages)
+    for number, stage in enumerate(parsed):
+        where = f"model.network.stages[{number}]"
+        streams = [stream for group in stage.groups for stream in group]
+        if sorted(streams) != sorted(STREAMS):
+            raise UserError(f"{where}.groups must hold each of {', '.join(STREAMS)} once, but holds {streams}")
+        if streams[0] != "motion":
+            raise UserError(f"{where}.groups must begin with motion, but begins with {streams[0]}")
+        if stage.depth < 1:
+            raise UserError(f"{where}.depth is {stage.depth}; leave out a stage that has no blocks")
+    if not parsed:
+        raise UserError("model.network.stages is empty; the transformer needs at least one stage")
+    return parsed
+
+
+class MMDiT(nn.Module):
+    """Joint attention over motion, audio, emotion and identity tokens in configured stages.
+
+    motion_dim: channels C of a motion (or latent) token. audio_layers, audio_dim: L and Ca.
+    stages: list of {depth, groups}. A stage of one group is made of parallel single-stream blocks,
+    any other of MM-DiT blocks.
+    rope_theta: base of the rotary angles; positions count frames.
+    repeat_conditions: one emotion and one identity token per frame, as published, else one of each.
+    """
+
+    def __init__(
+        self,
+        motion_dim: int,
+        audio_layers: int,
+        audio_dim: int,
+        identity_dim: int,
+        *,
+        stages: Sequence[Mapping[str, Any]],
+        num_emotions: int = 8,
+        width: int = 768,
+        heads: int = 12,
+        mlp_ratio: float = 4.0,
+        rope_theta: float = 256.0,
+        repeat_conditions: bool = False,
+    ):
+        super().__init__()
+        if width % heads or (width // heads) % 2:
+            raise UserError(f"model.network.width {width} must be an even multiple of heads {heads}")
+        self.motion_dim, self.identity_dim, self.num_emotions = motion_dim, identity_dim, num_emotions
+        self.audio_shape = (audio_layers, audio_dim)
+        self.head_dim, self.rope_theta, self.repeat_conditions = width // heads, rope_theta, repeat_conditions
+        self.stages = parse_stages(stages)
+
+        self.time_embedder = TimestepEmbedder(width)
+        self.motion_embedder = two_layer_mlp(2 * motion_dim, width)  # previous and noisy motion
+        self.audio_embedder = AudioEmbedder(audio_layers, audio_dim, width)
+        self.identity_embedder = two_layer_mlp(identity_dim, width)
+        self.emotion_embedder = nn.Embedding(num_emotions + 1, width)  # the last row is the null
+        self.null_audio = NullToken(width)
+        self.null_identity = NullToken(width)
+
+        self.blocks = nn.ModuleList()
+        for stage in self.stages:
+            for index in range(stage.depth):
+                last = stage is self.stages[-1] and index == stage.depth - 1
+                self.blocks.append(_block(stage, width, heads, int(mlp_ratio * width), last))
+        self.final_modulation = Modulation(width, 2)
+        self.final_linear = nn.Linear(width, motion_dim)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier weights, but zero in the modulations and the output (adaLN-Zero): the network starts at velocity 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, Modulation):
+                module.reset()
+        nn.init.normal_(self.emotion_embedder.weight, std=0.02)
+        nn.init.zeros_(self.final_linear.weight)
+
+    def forward(
+        self,
+        noisy_motion: torch.Tensor,
+        timestep: torch.Tensor,
+        *,
+        audio: torch.Tensor,
+        identity: torch.Tensor,
+        emotion: torch.Tensor,
+        previous_motion: torch.Tensor,
+        drop_audio: torch.Tensor | None = None,
+        drop_identity: torch.Tensor | None = None,
+        drop_emotion: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Velocity (B, N, C) of ``noisy_motion`` (B, N, C) at ``timestep`` (B,) in 0..1000.
+
+        audio: (B, T, L, Ca), T a multiple of N. identity: (B, I). emotion: (B,) long, ``num_emotions`` is
+        the null class. previous_motion: (B, 1, C), or (B, N, C). drop_*: (B,) bool, True replaces
+        that condition of the sample by its learned null.
+        """
+        frames, count = audio.shape[1], noisy_motion.shape[1]
+        if frames % count:
+            raise UserError(f"{frames} frames of audio do not divide into {count} motion tokens")
+        if drop_emotion is not None:
+            emotion = torch.where(drop_emotion, self.num_emotions, emotion)
+        motion = torch.cat([previous_motion.expand(-1, count, -1), noisy_motion], -1)
+        emotion_token = self.emotion_embedder(emotion)[:, None]  # (B, 1, width)
+        identity_token = self.null_identity(self.identity_embedder(identity)[:, None], drop_identity)
+        copies = frames if self.repeat_conditions else 1
+        tokens = {
+            "motion": self.motion_embedder(motion),
+            "audio": self.null_audio(self.audio_embedder(audio), drop_audio),
+            "emotion": emotion_token.expand(-1, copies, -1),
+            "identity": identity_token.expand(-1, copies, -1),
+        }
+        condition = self.time_embedder(timestep) + emotion_token[:, 0]
+        out = self._transform(tokens, condition, self._positions(frames, count, noisy_motion.device))
+        return self.final_linear(modulate(out, *self.final_modulation(condition)))
+
+    def _positions(self, frames: int, count: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """Where each token stands in time, in frames; a motion token stands at the centre of its frames."""
+        stride = frames // count
+        frame = torch.arange(frames, dtype=torch.float32, device=device)
+        static = frame if self.repeat_conditions else frame[:1]
+        motion = frame[:count] * stride + (stride - 1) / 2
+        return {"motion": motion, "audio": frame, "emotion": static, "identity": static}
+
+    def _transform(
+        self, tokens: dict[str, torch.Tensor], condition: torch.Tensor, positions: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Run the stages, regrouping the streams between them; returns the motion tokens."""
+        blocks = iter(self.blocks)
+        for stage in self.stages:
+            grouped = [torch.cat([tokens[stream] for stream in group], 1) for group in stage.groups]
+            rotations = [self._rotation(group, positions) for group in stage.groups]
+            for _ in range(stage.depth):
+                grouped = next(blocks)(grouped, condition, rotations)
+            for group, joined in zip(stage.groups, grouped, strict=True):
+                lengths = [tokens[stream].shape[1] for stream in group]
+                tokens.update(zip(group, joined.split(lengths, 1), strict=True))
+        return tokens["motion"]
+
+    def _rotation(self, group: tuple[str, ...], positions: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Rotary angles of a group; on their own, static streams have no place in time (position 0)."""
+        timeless = all(stream in STATIC_STREAMS for stream in group)
+        joined = torch.cat([positions[stream] for stream in group])
+        return rope_rotation(torch.zeros_like(joined) if timeless else joined, self.head_dim, self.rope_theta)
+
+
+def _block(stage: Stage, width: int, heads: int, mlp_width: int, last: bool) -> nn.Module:
+    if stage.single:
+        return SingleStreamBlock(width, heads, mlp_width)
+    return MultiStreamBlock(width, heads, mlp_width, len(stage.groups), last)
