@@ -111,7 +111,7 @@ def _native_stderr_closed() -> Iterator[None]:
 
 
 def _face(landmarks: Any, blendshapes: Any, matrix: Any, width: int, height: int) -> Face:
-    points = np.array([(p.x, p.y, p.z) for p in landmarks], np.float32) * np.float32([width, height, width])
+    points = np.array([(p.x, p.y, p.z) for p in landmarks], np.float32) * np.array([width, height, width], np.float32)
     scores = {category.category_name: category.score for category in blendshapes}
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     return Face(
