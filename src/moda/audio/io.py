@@ -1,6 +1,7 @@
 """Any sound file, or the sound of any video, as the one waveform everything else works on."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -20,13 +21,14 @@ _GUESSED_DURATION = {"mp3", "aac"}  # formats without an index, whose declared l
 _LARGEST_GAP = 60.0  # seconds of missing sound that are filled; more is a broken time stamp
 
 
-def load_audio(path: str | Path, *, allow_silent: bool = False) -> np.ndarray:
+def load_audio(path: str | Path, *, allow_silent: bool = False, allow_cut: bool = False) -> np.ndarray:
     """Read sound as (N,) float32 in [-1, 1], 16 kHz, the mean of all channels.
 
     path: wav, flac, mp3, ogg or any other file FFmpeg can decode, at any rate. For a video, sample
     0 belongs to the first frame: sound that starts later is preceded by silence, sound that starts
     earlier is cut, and holes in the time stamps are filled with silence.
     allow_silent: accept sound whose peak stays below -60 dBFS.
+    allow_cut: of a file that is cut short or damaged, return what comes before the damage.
 
     Raises UserError for a file that is missing, empty, not decodable, cut short, without sound,
     silent, or shorter than 0.2 s.
@@ -39,19 +41,19 @@ def load_audio(path: str | Path, *, allow_silent: bool = False) -> np.ndarray:
     _refuse_cut_wav(path)
     try:
         with av.open(str(path.resolve())) as container:
-            waveform = _decode(container, path)
+            waveform = _decode(container, path, allow_cut)
     except (FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be decoded ({reason}); it is corrupt, cut short or not a sound file") from error
     return _checked(waveform, path, allow_silent)
 
 
-def _decode(container: InputContainer, path: Path) -> np.ndarray:
+def _decode(container: InputContainer, path: Path, allow_cut: bool) -> np.ndarray:
     """All sound of the file, brought to 16 kHz as it is decoded."""
     if not container.streams.audio:
         raise UserError(f"{path} has no sound track")
     stream = container.streams.audio[0]
-    frames = iter(container.decode(stream))
+    frames = _until_damage(container.decode(stream)) if allow_cut else iter(container.decode(stream))
     first = next(frames, None)
     if first is None:
         raise UserError(f"{path} has a sound track without any sound in it")
@@ -67,11 +69,17 @@ def _decode(container: InputContainer, path: Path) -> np.ndarray:
     if stream.duration is None or stream.time_base is None or container.format.name in _GUESSED_DURATION:
         return waveform
     declared = float(stream.duration * stream.time_base)
-    if decoded / rate < 0.98 * declared - 0.5:
+    if decoded / rate < 0.98 * declared - 0.5 and not allow_cut:
         raise UserError(f"{path} is cut short: it holds {decoded / rate:.1f} of {declared:.1f} s; get it again")
     if decoded / rate < declared + 0.2:  # the excess is what the codec added to fill its last frame
         return waveform[: round(declared * SAMPLE_RATE)]
     return waveform
+
+
+def _until_damage(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """``frames`` up to the first that cannot be decoded."""
+    with suppress(FFmpegError):
+        yield from frames
 
 
 def _start_time(container: InputContainer, first: av.AudioFrame) -> float:
