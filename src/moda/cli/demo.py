@@ -17,6 +17,9 @@ from moda.errors import UserError
 from moda.files import read_json, write_json
 
 
+INTERRUPTED = 130  # exit status of a command that Ctrl-C ended
+
+
 @dataclass(frozen=True)
 class Stage:
     """One command of the road; ``product`` is the path whose presence shows that it ran."""
@@ -86,13 +89,22 @@ def run(out: Path, workers: int) -> None:
 
 def _run_stage(stage: Stage) -> float:
     began = time.monotonic()
-    status = subprocess.run([sys.executable, "-m", "moda.cli.main", *stage.arguments], check=False).returncode
-    if status in (130, -2):
+    process = subprocess.Popen([sys.executable, "-m", "moda.cli.main", *stage.arguments])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # the stage got the same signal; it puts its work away before it goes
+        raise
+    if status == INTERRUPTED:
         raise KeyboardInterrupt
     if status != 0:
-        raise UserError(f"'{stage.title}' failed with status {status}; its own message is above. Run the demo again to go on")
+        raise UserError(
+            f"'{stage.title}' failed with status {status}; its own message is above. Run the demo again to go on"
+        )
     if not stage.product.exists():
-        raise UserError(f"'{stage.title}' finished but {stage.product} is not there; delete its folder and run the demo again")
+        raise UserError(
+            f"'{stage.title}' finished but {stage.product} is not there; delete its folder and run the demo again"
+        )
     return time.monotonic() - began
 
 
@@ -114,7 +126,9 @@ def main(argv: list[str]) -> int:
         "ten minutes on two cores. Run it again after an interruption: finished stages are skipped.",
     )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render and prepare (default: cores)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that render and prepare (default: cores)"
+    )
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     run(arguments.out, arguments.workers)
