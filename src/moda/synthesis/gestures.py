@@ -19,9 +19,9 @@ SWAY_SECONDS = (0.30, 1.10)  # widths of the two kernels that smooth it: quick a
 NOD_DEGREES, NOD_SECONDS, NOD_PROBABILITY = 2.0, 0.11, 0.7
 BROW_RAISE, BROW_SECONDS, BROW_PROBABILITY = 0.28, 0.16, 0.25
 GAZE_SPREAD = (0.16, 0.07)  # horizontal and vertical, share of the full eyeLook curves
-DOWN, LEFT = 1.0, 1.0  # signs of pitch and yaw when the head nods, and turns to its own left
 EYE_RANGE_DEGREES = 35.0  # turn of the eye at a full eyeLookIn or eyeLookOut
 LID_CLOSING, LID_CLOSED, LID_OPENING = 0.075, 0.040, 0.140  # seconds
+OPEN_AT_FIRST = 0.3  # seconds: the first frames are what a reader takes for the face at rest
 REFRACTORY = 1.2  # seconds between blinks at least
 
 _BROW_RAISE = [ARKIT_BLENDSHAPES.index(name) for name in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
@@ -35,7 +35,7 @@ def head_pose(phones: Sequence[Phone], num_frames: int, rng: np.random.Generator
         quick, slow = (_smooth_noise(rng, num_frames, seconds) for seconds in SWAY_SECONDS)
         pose[:, POSE_NAMES.index(name)] = liveliness * deviation * (0.45 * quick + 0.89 * slow)
     nods = NOD_DEGREES * _accents(phones, num_frames, rng, NOD_SECONDS, NOD_PROBABILITY)
-    pose[:, POSE_NAMES.index("pitch")] += DOWN * liveliness * nods
+    pose[:, POSE_NAMES.index("pitch")] += liveliness * nods  # positive pitch looks down
     return pose
 
 
@@ -50,7 +50,7 @@ def brows(phones: Sequence[Phone], num_frames: int, rng: np.random.Generator) ->
 def blinks(num_frames: int, rng: np.random.Generator, per_minute: float) -> np.ndarray:
     """(T, 52) blinks as a Poisson process with a refractory time; lids close faster than they open."""
     spans, end = [], num_frames / FPS
-    time = rng.exponential(60 / per_minute)
+    time = OPEN_AT_FIRST + rng.exponential(60 / per_minute)
     while time < end:
         spans.append((time, time + LID_CLOSED))
         time += REFRACTORY + rng.exponential(60 / per_minute - REFRACTORY)
@@ -67,7 +67,8 @@ def gaze(num_frames: int, rng: np.random.Generator, pose: np.ndarray) -> np.ndar
     while start < num_frames:
         target[start:] = rng.normal(0, GAZE_SPREAD)
         start += round(FPS * min(0.3 + rng.exponential(0.7), 2.0))
-    across = target[:, 0] - LEFT * yaw / EYE_RANGE_DEGREES  # towards the subject's left
+    # towards the subject's left; positive yaw turns the face to the subject's right
+    across = target[:, 0] + yaw / EYE_RANGE_DEGREES
     up = target[:, 1]
     return _directions({
         "eyeLookOutLeft": across, "eyeLookInRight": across, "eyeLookInLeft": -across, "eyeLookOutRight": -across,

@@ -26,13 +26,17 @@ class Speaker:
 
 
 def draw_speaker(seed: int, number: int) -> Speaker:
-    """Speaker ``number`` of the corpus of ``seed``; its appearance is the head of that number."""
+    """Speaker ``number`` of the corpus of ``seed``; its appearance is the head of that number.
+
+    Heads alternate between women (even) and men (odd), and so do the voices.
+    """
     rng = np.random.default_rng([seed, number])
+    pitch_range = (1.06, 1.20) if number % 2 == 0 else (0.85, 1.00)
     return Speaker(
         name=f"speaker_{number:03d}",
         portrait=f"head:{number}",
         tempo=round(rng.uniform(1.05, 1.30), 3),
-        pitch=round(float(np.exp(rng.uniform(np.log(0.85), np.log(1.20)))), 3),
+        pitch=round(rng.uniform(*pitch_range), 3),
         gain=round(rng.uniform(0.6, 1.2), 3),
         noise=round(float(np.exp(rng.uniform(np.log(2e-4), np.log(1.5e-3)))), 6),
         articulation=round(rng.uniform(0.88, 1.12), 3),
