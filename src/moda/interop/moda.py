@@ -6,6 +6,7 @@ release made its null audio anew at every start. They are zero after loading, an
 """
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,8 @@ def to_official(network: MMDiT) -> dict[str, torch.Tensor]:
     return {official: state[key] for key, official in official_keys(network).items()}
 
 
-def load_official(path: str | Path) -> MMDiT:
-    """Read an official checkpoint (.pth, read without pickled code, or .safetensors) into the MODA_B network.
+def load_official(path: str | Path, preset: Mapping[str, Any] = MODA_B) -> MMDiT:
+    """Read an official checkpoint (.pth, read without pickled code, or .safetensors) into the ``preset`` network.
 
     A ``talking_head_dit.`` prefix and a ``state_dict`` or ``model`` level around the weights are accepted;
     keys of other networks in the file are ignored. Raises UserError naming the first keys that
@@ -130,9 +131,9 @@ def load_official(path: str | Path) -> MMDiT:
     if any(key.startswith(PREFIX) for key in found):
         found = {key.removeprefix(PREFIX): value for key, value in found.items() if key.startswith(PREFIX)}
     with torch.device("meta"):  # no memory for weights that ``assign`` replaces
-        network = MMDiT(**MODA_B)
+        network = MMDiT(**preset)
     expected = network.state_dict()
-    weights = {key: torch.zeros(MODA_B["width"]) for key in OWN_ONLY}
+    weights = {key: torch.zeros(preset["width"]) for key in OWN_ONLY}
     wrong: list[str] = []
     for key, official in official_keys(network).items():
         if official not in found:
@@ -142,7 +143,7 @@ def load_official(path: str | Path) -> MMDiT:
         else:
             weights[key] = found[official].float()
     if wrong:
-        raise UserError(f"{path} is not the published MoDA network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
+        raise UserError(f"{path} is not this MoDA network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
     network.load_state_dict(weights, assign=True)
     return network
 
@@ -154,10 +155,13 @@ def save_official(network: MMDiT, path: str | Path) -> None:
     if path.suffix not in (".safetensors", ".pth"):
         raise UserError(f"{path}: an official checkpoint ends in .safetensors or .pth")
     with atomic_path(path) as temporary:
-        if path.suffix == ".pth":
-            torch.save(state, temporary)
-        else:
-            save_file(state, temporary)
+        try:
+            if path.suffix == ".pth":
+                torch.save(state, temporary)
+            else:
+                save_file(state, temporary)
+        except (SafetensorError, RuntimeError) as error:  # what both raise on a full disk
+            raise UserError(f"cannot write {path}: {_first_line(error)}; free space or choose another place") from error
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -168,12 +172,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(
-            f"{path} cannot be read as weights ({str(error).splitlines()[0]}); download it again"
-        ) from error
+        raise UserError(f"{path} cannot be read as weights ({_first_line(error)}); download it again") from error
     for level in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(level), dict):
             content = content[level]
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, not a dictionary of weights")
     return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

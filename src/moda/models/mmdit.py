@@ -33,7 +33,12 @@ class Stage:
 
 def parse_stages(stages: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
     """Check a configured list of {depth, groups}; every stage must hold every stream once, motion first."""
-    parsed = tuple(Stage(int(s["depth"]), tuple(tuple(group) for group in s["groups"])) for s in stages)
+    if not stages:
+        raise UserError("model.network.stages is empty; the transformer needs at least one stage")
+    try:
+        parsed = tuple(Stage(int(s["depth"]), tuple(tuple(group) for group in s["groups"])) for s in stages)
+    except KeyError as error:
+        raise UserError(f"model.network.stages: every stage needs depth and groups; {error} is absent") from error
     for number, stage in enumerate(parsed):
         where = f"model.network.stages[{number}]"
         streams = [stream for group in stage.groups for stream in group]
@@ -43,8 +48,6 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
             raise UserError(f"{where}.groups must begin with motion, but begins with {streams[0]}")
         if stage.depth < 1:
             raise UserError(f"{where}.depth is {stage.depth}; leave out a stage that has no blocks")
-    if not parsed:
-        raise UserError("model.network.stages is empty; the transformer needs at least one stage")
     return parsed
 
 

@@ -1,0 +1,240 @@
+"""Motion for speech of any length: windows conditioned on the motion before them, blended where they overlap.
+
+Window k covers W tokens from k (W - O). It is sampled from noise that depends on the clip's seed and
+on k only, conditioned on the token before it; its first O tokens are blended linearly with the last O
+of the window before. A token is a frame, or a latent of the motion VAE.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from moda.errors import UserError
+from moda.flow.guidance import guide
+from moda.flow.path import timestep_of
+from moda.flow.rectified import RectifiedFlow
+from moda.flow.solvers import Velocity
+from moda.models.mmdit import MMDiT
+from moda.models.motion_vae import MotionVAE
+from moda.motion.statistics import MotionStatistics
+
+
+@dataclass(frozen=True)
+class Request:
+    """One clip to make: what ``MotionSampler.sample`` takes, checked and as tensors."""
+
+    audio: torch.Tensor  # (T', L, C)
+    identity: torch.Tensor  # (I,)
+    emotion: int
+    rest: torch.Tensor  # (D,) normalised
+    seed: int
+    frames: int
+
+
+@dataclass
+class Progress:
+    """What one clip carries from window to window; its size does not grow with the clip."""
+
+    request: Request
+    windows: int
+    previous: torch.Tensor  # (1, C) the token before the next window
+    tail: torch.Tensor | None  # (O, C) of the last window, to be blended into the next
+    context: torch.Tensor  # (<= decoder context, C) tokens before those to be decoded
+    left: int  # frames not yet yielded
+
+
+class MotionSampler:
+    """Sample motion with a trained network.
+
+    network, vae: in the space the network was trained in; ``vae`` None means motion itself.
+    window, overlap, previous: in frames. ``previous`` is the length P of the motion before the window
+    that training showed: a multiple of the VAE's stride, or 1 without a VAE (the network sees the
+    last token of it).
+    Runs where the network's parameters are. Raises UserError for settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        network: MMDiT,
+        *,
+        statistics: MotionStatistics,
+        vae: MotionVAE | None = None,
+        window: int,
+        overlap: int,
+        previous: int = 1,
+        flow: RectifiedFlow | None = None,
+    ):
+        self.network, self.statistics, self.vae = network, statistics, vae
+        self.flow = flow or RectifiedFlow()
+        self.stride = vae.stride if vae else 1
+        if window < 1 or window % self.stride or overlap % self.stride:
+            raise UserError(
+                f"window {window} and overlap {overlap} must be multiples of the VAE's stride {self.stride}"
+            )
+        if not 0 <= 2 * overlap <= window:
+            raise UserError(f"overlap {overlap} must lie between 0 and half the window {window}")
+        if previous < 1 or (previous % self.stride if vae else previous > 1):
+            needed = f"a multiple of the VAE's stride {vae.stride}" if vae else "1: without a VAE one frame conditions"
+            raise UserError(f"previous motion of {previous} frames must be {needed}")
+        self.window, self.overlap = window // self.stride, overlap // self.stride  # in tokens
+        self.channels = vae.latent_dim if vae else statistics.layout.dim
+        if network.motion_dim != self.channels:
+            raise UserError(
+                f"the network makes {network.motion_dim} channels, but its motion has {self.channels}; "
+                "transformer, motion VAE and statistics must come from the same training"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def sample(
+        self,
+        audio: np.ndarray | torch.Tensor,
+        identity: np.ndarray | torch.Tensor,
+        emotion: int,
+        rest: np.ndarray | torch.Tensor,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        length: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Motion (n, D) float32 in the layout's units, yielded as soon as it is final, T frames in all.
+
+        audio: (T, L, C) speech features. identity: (I,). emotion: class index, the number of classes
+        is the null. rest: (D,) motion that the clip starts from. length: T where ``audio`` is longer;
+        features beyond T (silence, say) fill the last window, which otherwise repeats the last row.
+        steps, guidance: by default those of the flow settings. Arguments are checked before the first
+        frame is asked for.
+        """
+        request = self._request(audio, identity, emotion, rest, seed, length)
+        return (motion for _, motion in self._run([request], steps, guidance))
+
+    def sample_batch(
+        self,
+        audio: Sequence[np.ndarray | torch.Tensor],
+        identities: Sequence[np.ndarray | torch.Tensor],
+        emotions: Sequence[int],
+        rests: Sequence[np.ndarray | torch.Tensor],
+        seeds: Sequence[int],
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> list[np.ndarray]:
+        """Whole clips (T_i, D), window by window together; each equals ``sample`` with its seed to rounding."""
+        requests = [
+            self._request(*arguments)
+            for arguments in zip(audio, identities, emotions, rests, seeds, lengths or [None] * len(audio), strict=True)
+        ]
+        pieces: list[list[np.ndarray]] = [[] for _ in requests]
+        for index, motion in self._run(requests, steps, guidance):
+            pieces[index].append(motion)
+        return [np.concatenate(parts) for parts in pieces]
+
+    def _request(self, audio, identity, emotion, rest, seed, length) -> Request:
+        audio, identity, rest = (torch.as_tensor(x, dtype=torch.float32, device="cpu") for x in (audio, identity, rest))
+        if audio.dim() != 3 or audio.shape[1:] != self.network.audio_shape or len(audio) == 0:
+            raise UserError(
+                f"speech features have shape {tuple(audio.shape)}, but the network takes (T,"
+                f" {', '.join(map(str, self.network.audio_shape))}); use the speech encoder it was trained with"
+            )
+        if identity.shape != (self.network.identity_dim,):
+            raise UserError(
+                f"identity has shape {tuple(identity.shape)}, the network takes {self.network.identity_dim}"
+            )
+        if not 0 <= emotion <= self.network.num_emotions:
+            raise UserError(f"emotion {emotion} is not in 0..{self.network.num_emotions} (the last is no emotion)")
+        frames = len(audio) if length is None else length
+        if not 1 <= frames <= len(audio):
+            raise UserError(f"length {frames} must lie in 1..{len(audio)}, the number of feature rows")
+        if seed < 0:
+            raise UserError(f"seed {seed} is negative; seeds start at 0")
+        self.statistics.layout.check(rest.numpy(), "rest motion")
+        return Request(audio, identity, emotion, self.statistics.normalize(rest), seed, frames)
+
+    @torch.inference_mode()
+    def _run(
+        self, requests: Sequence[Request], steps: int | None, guidance: float | None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Sample window k of all clips that have one, then yield (clip, final frames); k = 0, 1, ..."""
+        sigmas = self.flow.grid(self.flow.steps if steps is None else steps)
+        scale = self.flow.guidance if guidance is None else guidance
+        clips = [self._start(request) for request in requests]
+        for window in range(max((clip.windows for clip in clips), default=0)):
+            active = [index for index, clip in enumerate(clips) if clip.windows > window]
+            samples = self._sample_window([clips[index] for index in active], window, sigmas, scale)
+            for index, tokens in zip(active, samples, strict=True):
+                yield index, self._decode(clips[index], self._advance(clips[index], tokens, window))
+
+    def _start(self, request: Request) -> Progress:
+        """Before the first frame the portrait rests."""
+        rest = request.rest.to(self.device).expand(1, self.stride, -1)  # (1, stride, D)
+        token = self.vae.normalize(self.vae.encode(rest)[0])[0] if self.vae else rest[0]  # (1, C)
+        tokens = -(-request.frames // self.stride)
+        windows = 1 + max(0, -(-(tokens - self.window) // (self.window - self.overlap)))
+        return Progress(request, windows, token, None, token, request.frames)
+
+    def _sample_window(
+        self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """(B, W, C) tokens of window number ``window``."""
+        noise = torch.stack([window_noise(c.request.seed, window, (self.window, self.channels)) for c in clips])
+        return self.flow.solver(guide(self._velocity(clips, window, scale != 1), scale), noise.to(self.device), sigmas)
+
+    def _velocity(self, clips: Sequence[Progress], window: int, doubled: bool) -> Velocity:
+        """The network as a velocity field; ``doubled`` appends the batch again without the guided conditions."""
+        repeats = 2 if doubled else 1
+        batch = {
+            "audio": torch.stack([self._audio_window(clip.request.audio, window) for clip in clips]),
+            "identity": torch.stack([clip.request.identity for clip in clips]),
+            "emotion": torch.tensor([clip.request.emotion for clip in clips]),
+            "previous_motion": torch.stack([clip.previous for clip in clips]),
+        }
+        batch = {key: torch.cat([value.to(self.device)] * repeats) for key, value in batch.items()}
+        if doubled:
+            drop = torch.arange(2 * len(clips), device=self.device) >= len(clips)
+            batch |= {f"drop_{name}": drop for name in self.flow.guided}
+
+        def velocity(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            return self.network(x, timestep_of(sigma).expand(len(x)), **batch)
+
+        return velocity
+
+    def _audio_window(self, audio: torch.Tensor, window: int) -> torch.Tensor:
+        """Feature rows of a window; the last row stands for those after the end."""
+        start = window * (self.window - self.overlap) * self.stride
+        rows = torch.arange(start, start + self.window * self.stride)
+        return audio[rows.clamp(max=len(audio) - 1)]
+
+    def _advance(self, clip: Progress, tokens: torch.Tensor, window: int) -> torch.Tensor:
+        """Blend ``tokens`` (W, C) with the window before; keep what the next needs; return the final tokens."""
+        if clip.tail is not None:
+            weight = torch.arange(1, self.overlap + 1, device=tokens.device)[:, None] / (self.overlap + 1)
+            blended = torch.lerp(clip.tail, tokens[: self.overlap], weight)
+            tokens = torch.cat([blended, tokens[self.overlap :]])
+        if window == clip.windows - 1:
+            return tokens
+        step = self.window - self.overlap
+        clip.previous, clip.tail = tokens[step - 1 : step], tokens[step:]
+        return tokens[:step]
+
+    def _decode(self, clip: Progress, tokens: torch.Tensor) -> np.ndarray:
+        """Final tokens to frames (n, D), the same as decoding the whole clip at once would give."""
+        motion = tokens
+        if self.vae:
+            joined = torch.cat([clip.context, tokens])
+            motion = self.vae.decode(self.vae.denormalize(joined)[None])[0, len(clip.context) * self.stride :]
+            clip.context = joined[max(0, len(joined) - self.vae.decoder_context) :]
+        motion = motion[: clip.left]
+        clip.left -= len(motion)
+        return self.statistics.denormalize(motion).cpu().numpy()
+
+
+def window_noise(seed: int, window: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal noise that is a function of (seed, window) alone: made on the CPU, whatever the batch."""
+    state = int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0])
+    return torch.randn(shape, generator=torch.Generator().manual_seed(state))
