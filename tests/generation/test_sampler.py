@@ -1,0 +1,252 @@
+"""Oracle networks whose velocity is known show what the sampler does with windows and conditions."""
+
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from moda.errors import UserError
+from moda.flow.rectified import RectifiedFlow
+from moda.generation.sampler import MotionSampler, window_noise
+from moda.models.mmdit import MMDiT
+from moda.models.motion_vae import MotionVAE
+from moda.motion.layout import MotionLayout
+from moda.motion.statistics import MotionStatistics
+
+LAYOUT = MotionLayout("tiny", ("a", "b", "c"), MappingProxyType({}), MappingProxyType({}))
+STATISTICS = MotionStatistics(LAYOUT, np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.5, 1.0]), 100)
+REST = np.array([0.3, -1.0, 0.2], np.float32)
+STAGES = [
+    {"depth": 1, "groups": [["motion"], ["audio", "emotion", "identity"]]},
+    {"depth": 1, "groups": [["motion", "audio", "emotion", "identity"]]},
+]
+
+
+class Oracle(nn.Module):
+    """Knows the data exactly: flows from any noise straight to ``target(conditions)``."""
+
+    motion_dim, audio_shape, identity_dim, num_emotions = 3, (1, 3), 2, 8
+
+    def __init__(self, target):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.target = target
+        self.calls: list[dict] = []
+
+    def forward(self, noisy_motion, timestep, **conditions):
+        self.calls.append({"batch": len(noisy_motion), "timestep": timestep, **conditions})
+        return (noisy_motion - self.target(noisy_motion, **conditions)) / (timestep / 1000)[:, None, None]
+
+
+def audio_is_motion(noisy_motion, audio, **_):
+    return audio[:, :, 0]
+
+
+def count_on(noisy_motion, previous_motion, **_):
+    """Each frame is the one before plus one."""
+    return previous_motion + torch.arange(1.0, noisy_motion.shape[1] + 1)[:, None]
+
+
+def oracle_sampler(target, window=16, overlap=4, **flow) -> MotionSampler:
+    settings = RectifiedFlow(**({"steps": 2, "guidance": 1.0} | flow))
+    return MotionSampler(Oracle(target), statistics=STATISTICS, window=window, overlap=overlap, flow=settings)  # type: ignore[arg-type]
+
+
+def awake(module: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return module.eval()
+
+
+def real_sampler(space: str, **changes) -> MotionSampler:
+    torch.manual_seed(0)
+    vae = awake(MotionVAE(3, latent_dim=5, width=8, stride=4)) if space == "latent" else None
+    network = awake(MMDiT(5 if vae else 3, 1, 3, 2, stages=STAGES, width=16, heads=2))
+    settings = {"window": 16, "overlap": 4, "previous": 4 if vae else 1, "flow": RectifiedFlow(steps=2)}
+    return MotionSampler(network, statistics=STATISTICS, vae=vae, **(settings | changes))  # type: ignore[arg-type]
+
+
+def features(frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((frames, 1, 3)).astype(np.float32)
+
+
+IDENTITY = np.array([0.5, -0.5], np.float32)
+
+
+@pytest.mark.parametrize("space", ["motion", "latent"])
+@pytest.mark.parametrize("frames", [1, 3, 4, 15, 16, 17, 28, 29, 61])
+def test_exactly_as_many_frames_as_asked(space, frames):
+    motion = np.concatenate(list(real_sampler(space).sample(features(frames), IDENTITY, 1, REST)))
+    assert motion.shape == (frames, 3) and motion.dtype == np.float32 and np.isfinite(motion).all()
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(16, 4), (16, 0), (16, 8), (5, 2), (1, 0)])
+def test_every_frame_follows_its_own_audio(window, overlap):
+    audio = features(53)
+    motion = np.concatenate(list(oracle_sampler(audio_is_motion, window, overlap).sample(audio, IDENTITY, 0, REST)))
+    np.testing.assert_allclose(STATISTICS.normalize(motion), audio[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(16, 4), (16, 0), (16, 8), (7, 3), (1, 0)])
+def test_motion_goes_on_from_the_rest_and_from_window_to_window(window, overlap):
+    motion = np.concatenate(list(oracle_sampler(count_on, window, overlap).sample(features(60), IDENTITY, 0, REST)))
+    expected = STATISTICS.normalize(REST) + np.arange(1, 61)[:, None]
+    np.testing.assert_allclose(STATISTICS.normalize(motion), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_windows_that_disagree_are_blended_linearly():
+    windows = iter(range(10))
+
+    def level(noisy_motion, **_):
+        return torch.full_like(noisy_motion, next(windows))
+
+    motion = np.concatenate(list(oracle_sampler(level, 8, 3, steps=1).sample(features(13), IDENTITY, 0, REST)))
+    expected = [0, 0, 0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    np.testing.assert_allclose(STATISTICS.normalize(motion)[:, 0], expected, atol=1e-5)
+
+
+def test_features_beyond_the_length_fill_the_last_window_else_the_last_row():
+    sampler = oracle_sampler(audio_is_motion)
+    audio = features(40)
+    assert sum(map(len, sampler.sample(audio, IDENTITY, 0, REST, length=20))) == 20
+    seen = sampler.network.calls[-1]["audio"][0]  # type: ignore[index]
+    np.testing.assert_array_equal(seen, audio[12:28])
+    list(sampler.sample(audio[:20], IDENTITY, 0, REST))
+    seen = sampler.network.calls[-1]["audio"][0]  # type: ignore[index]
+    np.testing.assert_array_equal(seen, np.concatenate([audio[12:20], np.repeat(audio[19:20], 8, 0)]))
+
+
+def test_frames_come_as_soon_as_they_are_final():
+    sampler = oracle_sampler(audio_is_motion)
+    chunks = sampler.sample(features(60), IDENTITY, 0, REST)
+    assert len(next(chunks)) == 12  # the window without the overlap
+    assert len(sampler.network.calls) == 2  # type: ignore[arg-type]  # the two steps of the first window
+    assert [len(chunk) for chunk in chunks] == [12, 12, 12, 12]
+
+
+def test_latents_decoded_in_pieces_equal_the_whole():
+    class Recorder(MotionSampler):
+        def _decode(self, clip, tokens):
+            recorded.append(tokens)
+            return super()._decode(clip, tokens)
+
+    recorded: list[torch.Tensor] = []
+    plain = real_sampler("latent")
+    assert plain.vae is not None
+    sampler = Recorder(
+        plain.network, statistics=STATISTICS, vae=plain.vae, window=16, overlap=4, previous=4, flow=plain.flow
+    )
+    motion = np.concatenate(list(sampler.sample(features(150), IDENTITY, 1, REST, seed=4)))
+    with torch.inference_mode():
+        rest = torch.tensor(STATISTICS.normalize(REST)).expand(1, 4, 3)
+        tokens = torch.cat([plain.vae.encode(rest)[0][0], *(plain.vae.denormalize(part) for part in recorded)])
+        whole = STATISTICS.denormalize(plain.vae.decode(tokens[None])[0, 4:154]).numpy()
+    np.testing.assert_allclose(motion, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", ["motion", "latent"])
+def test_a_batch_equals_single_runs(space):
+    sampler = real_sampler(space)
+    audio = [features(frames, seed) for seed, frames in enumerate((50, 7, 90, 16))]
+    rests = [REST, REST * 2, REST - 1, REST]
+    emotions, seeds = [0, 8, 3, 3], [5, 5, 6, 0]
+    batch = sampler.sample_batch(audio, [IDENTITY] * 4, emotions, rests, seeds, guidance=1.5)
+    assert [len(motion) for motion in batch] == [50, 7, 90, 16]
+    for i, motion in enumerate(batch):
+        single = sampler.sample(audio[i], IDENTITY, emotions[i], rests[i], seed=seeds[i], guidance=1.5)
+        np.testing.assert_allclose(motion, np.concatenate(list(single)), atol=2e-5)
+
+
+def test_an_empty_batch_is_empty():
+    assert real_sampler("motion").sample_batch([], [], [], [], []) == []
+
+
+def test_seeds_decide():
+    sampler = real_sampler("motion")
+
+    def run(seed):
+        return np.concatenate(list(sampler.sample(features(30), IDENTITY, 1, REST, seed=seed)))
+
+    np.testing.assert_array_equal(run(1), run(1))
+    assert np.abs(run(1) - run(2)).max() > 1e-3
+
+
+def test_window_noise_is_a_function_of_seed_and_window():
+    shape = (200, 50)
+    torch.testing.assert_close(window_noise(3, 1, shape), window_noise(3, 1, shape), rtol=0, atol=0)
+    first, *others = [window_noise(s, k, shape).flatten() for s, k in ((3, 1), (3, 2), (1, 3), (4, 1))]
+    for other in others:
+        assert abs(torch.corrcoef(torch.stack([first, other]))[0, 1]) < 0.05
+    assert abs(first.mean()) < 0.05 and abs(first.std() - 1) < 0.05
+
+
+def test_guidance_compares_with_the_dropped_conditions():
+    def target(noisy_motion, drop_audio=None, drop_emotion=None, drop_identity=None, **_):
+        assert drop_identity is None  # not among the guided
+        if drop_audio is None:
+            return torch.full_like(noisy_motion, 3.0)
+        assert drop_emotion is not None and torch.equal(drop_audio, drop_emotion)
+        return torch.where(drop_audio[:, None, None], 1.0, 3.0).expand_as(noisy_motion)
+
+    sampler = oracle_sampler(target)
+    for scale, value, batch in ((1.0, 3.0, 1), (2.0, 5.0, 2), (0.0, 1.0, 2)):
+        motion = np.concatenate(list(sampler.sample(features(5), IDENTITY, 0, REST, guidance=scale, steps=1)))
+        np.testing.assert_allclose(STATISTICS.normalize(motion), value, atol=1e-5)
+        assert sampler.network.calls[-1]["batch"] == batch  # type: ignore[index]
+
+
+def test_steps_are_taken_as_asked():
+    sampler = oracle_sampler(audio_is_motion)
+    list(sampler.sample(features(5), IDENTITY, 0, REST, steps=4))
+    times = [call["timestep"].item() for call in sampler.network.calls]  # type: ignore[union-attr]
+    assert times == [1000, 750, 500, 250]
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "message"),
+    [
+        ("latent", {"window": 18}, "stride 4"),
+        ("latent", {"overlap": 2}, "stride 4"),
+        ("latent", {"previous": 1}, "stride 4"),
+        ("motion", {"previous": 4}, "must be 1"),
+        ("motion", {"overlap": 9}, "half the window"),
+        ("motion", {"overlap": -1}, "half the window"),
+        ("motion", {"window": 0}, "window 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(space, changes, message):
+    with pytest.raises(UserError, match=message):
+        real_sampler(space, **changes)
+
+
+def test_parts_of_different_trainings_are_refused():
+    latent = real_sampler("latent")
+    with pytest.raises(UserError, match="5 channels"):
+        MotionSampler(latent.network, statistics=STATISTICS, window=16, overlap=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"audio": np.zeros((5, 2, 3), np.float32)}, "speech encoder"),
+        ({"audio": np.zeros((0, 1, 3), np.float32)}, "speech features"),
+        ({"identity": np.zeros(3, np.float32)}, "identity"),
+        ({"emotion": 9}, "emotion 9"),
+        ({"emotion": -1}, "emotion -1"),
+        ({"rest": np.zeros(4, np.float32)}, "rest motion"),
+        ({"rest": np.full(3, np.nan, np.float32)}, "NaN"),
+        ({"seed": -1}, "seed"),
+        ({"length": 6}, "length 6"),
+        ({"length": 0}, "length 0"),
+        ({"steps": 0}, "step"),
+        ({"guidance": -1.0}, "negative"),
+    ],
+)
+def test_wrong_arguments_are_named(changes, message):
+    arguments = {"audio": features(5), "identity": IDENTITY, "emotion": 0, "rest": REST} | changes
+    with pytest.raises(UserError, match=message):
+        list(real_sampler("motion").sample(**arguments))
