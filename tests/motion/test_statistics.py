@@ -47,6 +47,7 @@ def test_a_dead_dimension_is_named_and_not_blown_up() -> None:
     statistics = accumulator.result()
     assert statistics.dead == ("tongueOut",)
     assert np.abs(statistics.normalize(motion)[:, tongue]).max() < 1e-4
+    np.testing.assert_array_equal(statistics.denormalize(motion)[:, tongue], statistics.mean[tongue])
 
 
 def test_dictionary_round_trip_and_mismatch() -> None:

@@ -28,20 +28,25 @@ class MotionStatistics:
     @property
     def dead(self) -> tuple[str, ...]:
         """Names of the dimensions that do not move."""
-        return tuple(name for name, std in zip(self.layout.names, self.std, strict=True) if std < DEAD_STD)
+        return tuple(name for name, alive in zip(self.layout.names, self.alive, strict=True) if not alive)
+
+    @property
+    def alive(self) -> np.ndarray:
+        """(D,) bool, False where a dimension does not move."""
+        return self.std >= DEAD_STD
 
     @property
     def divisor(self) -> np.ndarray:
         """What ``normalize`` divides by: the standard deviation, 1 where the dimension is dead."""
-        return np.where(self.std < DEAD_STD, 1.0, self.std)
+        return np.where(self.alive, self.std, 1.0)
 
     def normalize(self, motion: Array) -> Array:
         """(..., D) in the layout's units to zero mean, unit variance; dtype and device are kept."""
         return (motion - self._like(self.mean, motion)) / self._like(self.divisor, motion)
 
     def denormalize(self, motion: Array) -> Array:
-        """Inverse of ``normalize``."""
-        return motion * self._like(self.divisor, motion) + self._like(self.mean, motion)
+        """Inverse of ``normalize``; a dead dimension comes out at its mean, whatever a network made of it."""
+        return motion * self._like(np.where(self.alive, self.std, 0.0), motion) + self._like(self.mean, motion)
 
     @staticmethod
     def _like(values: np.ndarray, reference: Array) -> Array:

@@ -1,0 +1,35 @@
+"""``moda train``: Hydra overrides to ``moda.training.run.train``."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from moda.cli.hydra_app import run_hydra
+from moda.errors import UserError
+
+
+def main(argv: list[str]) -> int:
+    # Training starts when Hydra has let go: with strategy=ddp Lightning starts the other processes
+    # with this program's own command line, which Hydra would replace by one of its own.
+    composed: list[DictConfig] = []
+    status = run_hydra("train", composed.append, argv)
+    if composed:
+        from moda.training.run import train
+
+        train(resolve(composed[0]))
+    return status
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Plain dictionaries without interpolations; a setting that has to be given is named."""
+    try:
+        value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or "a setting"
+        hint = (
+            "; give the folder of a prepared data set: data.path=DATASET" if key == "data.path" else f"; give {key}=..."
+        )
+        raise UserError(f"{key} is not set{hint}") from error
+    assert isinstance(value, dict)
+    return {str(name): child for name, child in value.items()}

@@ -1,0 +1,212 @@
+"""Training of the diffusion transformer by flow matching, on motion or on the latents of a motion VAE."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from moda.build import build
+from moda.data.schema import EMOTIONS, emotion_index
+from moda.data.shards import Clip
+from moda.data.windows import Batch, hashed_seed
+from moda.errors import UserError
+from moda.flow.path import interpolate, timestep_of
+from moda.flow.rectified import GUIDABLE, RectifiedFlow
+from moda.generation.sampler import MotionSampler
+from moda.interop.compatibility import MotionIdentity, require_match
+from moda.interop.export import SPACES, Export, load_export
+from moda.models.mmdit import MMDiT
+from moda.models.motion_vae import MotionVAE
+from moda.training.base import Setup, TrainingModule
+from moda.training.draws import Draws
+from moda.training.losses import dimension_weights, group_errors, weighted_mean
+from moda.training.vae_module import token_mask
+
+
+@dataclass(frozen=True)
+class ConditionDropout:
+    """Probabilities of showing a sample without conditions, so that guidance has something to guide from.
+
+    joint: all the conditions that guidance removes, together: the unconditional branch itself. The
+    others are dropped independently on top of it.
+    """
+
+    joint: float = 0.1
+    audio: float = 0.1
+    emotion: float = 0.1
+    identity: float = 0.1
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if not 0 <= value < 1:
+                raise UserError(f"condition_dropout.{name}={value}: must lie in [0, 1)")
+
+    def draw(self, draws: Draws, guided: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        """drop_audio, drop_emotion, drop_identity, each (B,) bool."""
+        joint = draws.chance(self.joint)
+        alone = {name: draws.chance(getattr(self, name)) for name in GUIDABLE}
+        return {f"drop_{name}": alone[name] | joint if name in guided else alone[name] for name in GUIDABLE}
+
+
+class DiTModule(TrainingModule):
+    """Loss: weighted squared error of the velocity at a random point of the path from noise to data.
+
+    network: spec of the transformer without the sizes that the data sets. space: ``motion`` or
+    ``latent``; the latter works on the frozen motion VAE exported at ``motion_vae``.
+    weights: see ``dimension_weights``; latents have no groups, so all their channels weigh alike.
+    overlap: frames that sampling windows share. The velocity of a dead dimension is nothing to learn:
+    it is held at 0 here as in sampling.
+    """
+
+    network: MMDiT
+    vae: MotionVAE | None
+    weight: torch.Tensor
+    alive: torch.Tensor
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        network: Mapping[str, Any],
+        space: str,
+        motion_vae: str,
+        flow: Mapping[str, Any],
+        weights: Mapping[str, float],
+        condition_dropout: Mapping[str, float],
+        overlap: int,
+    ):
+        super().__init__(setup)
+        manifest = setup.manifest
+        if space not in SPACES:
+            raise UserError(f"model.space={space}: must be one of {', '.join(SPACES)}")
+        self.space, self.overlap = space, overlap
+        self.flow_spec, self.flow = dict(flow), _flow(flow)
+        self.dropout = ConditionDropout(**condition_dropout)
+        self.vae, self.vae_spec = None, None
+        by_dimension = dimension_weights(manifest.statistics, weights)
+        if space == "latent":
+            self._take_vae(motion_vae, weights)
+            channels = self.vae.latent_dim
+            self.previous = self.vae.stride + self.vae.encoder_context
+            self.register_buffer("weight", torch.ones(channels), persistent=False)
+            self.register_buffer("alive", torch.ones(channels), persistent=False)
+        else:
+            channels, self.previous = manifest.layout.dim, 1
+            self.register_buffer("weight", by_dimension, persistent=False)
+            self.register_buffer("alive", torch.from_numpy(manifest.statistics.alive).float(), persistent=False)
+        self.network_spec = {
+            **network,
+            "motion_dim": channels,
+            "audio_layers": manifest.audio_layers,
+            "audio_dim": manifest.audio_dim,
+            "identity_dim": manifest.identity_dim,
+        }
+        self.network = build(self.network_spec)
+        if self.network.num_emotions != len(EMOTIONS):
+            raise UserError(f"model.network.num_emotions={self.network.num_emotions}: data sets have {len(EMOTIONS)}")
+        self.sampler()  # says now what does not fit together, not at the first preview
+
+    def _take_vae(self, motion_vae: str, weights: Mapping[str, float]) -> None:
+        export = load_export(motion_vae)
+        if export.vae is None:
+            raise UserError(f"model.motion_vae={motion_vae} holds no motion VAE; name a run of task=motion_vae")
+        require_match(
+            MotionIdentity.of(self.manifest),
+            "the data set",
+            export.identity,
+            f"the motion VAE {motion_vae}",
+            audio=False,
+        )
+        self.vae, self.vae_spec = export.vae, export.vae_spec
+        if self.window % self.vae.stride:
+            raise UserError(
+                f"data.window={self.window} must be a multiple of the motion VAE's stride {self.vae.stride}"
+            )
+        if any(weight != 1 for weight in weights.values()):
+            warnings.warn(
+                "loss.weights do nothing in model.space=latent; set them where the motion VAE is trained", stacklevel=2
+            )
+
+    def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
+        data, previous, valid = self.tokens(batch)  # (B, N, C), (B, 1, C), (B, N)
+        noise = draws.normal(*data.shape[1:]) * self.alive
+        sigma = draws.times(self.flow.times)
+        noisy, velocity = interpolate(data, noise, sigma)
+        predicted = self.network(
+            noisy,
+            timestep_of(sigma),
+            audio=batch["audio"],
+            identity=batch["identity"],
+            emotion=batch["emotion"],
+            previous_motion=previous,
+            **self.dropout.draw(draws, self.flow.guided),
+        )
+        squared = (predicted.float() - velocity.float()) ** 2
+        losses = {"loss": weighted_mean(squared, self.weight, valid)}
+        if self.space == "motion":
+            groups = group_errors(squared.detach(), valid, self.manifest.layout, self.weight)
+            losses |= {f"error_{name}": value for name, value in groups.items()}
+        return losses
+
+    @torch.no_grad()
+    def tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Data (B, N, C), the token before it (B, 1, C) and validity (B, N), in the space of training."""
+        motion, valid = batch["motion"], batch["valid"]
+        stride = 1
+        if self.vae is not None:
+            stride = self.vae.stride
+            motion = self.vae.normalize(self.vae.encode(motion)[0])
+            valid = token_mask(valid, stride)
+        motion = motion * self.alive
+        before = self.previous // stride
+        return motion[:, before:], motion[:, before - 1 : before], valid[:, before:]
+
+    def sampler(self) -> MotionSampler:
+        """Samples with the weights the network has at the time of the call."""
+        return MotionSampler(
+            self.network,
+            statistics=self.manifest.statistics,
+            vae=self.vae,
+            window=self.window,
+            overlap=self.overlap,
+            previous=self.previous,
+            flow=self.flow,
+        )
+
+    def reconstruct(self, clip: Clip) -> np.ndarray:
+        seed = hashed_seed(self.setup_.seed, "preview", clip.key)
+        emotion = emotion_index(clip.record.emotion)
+        audio = clip.audio.astype(np.float32)
+        return np.concatenate(list(self.sampler().sample(audio, clip.identity, emotion, clip.motion[0], seed=seed)))
+
+    def train(self, mode: bool = True) -> "DiTModule":
+        super().train(mode)
+        if self.vae is not None:
+            self.vae.eval()
+        return self
+
+    def export(self, step: int, config: dict[str, Any]) -> Export:
+        return self._export_of_data(
+            "dit",
+            step,
+            config,
+            network=self.network,
+            network_spec=self.network_spec,
+            vae=self.vae,
+            vae_spec=self.vae_spec,
+            flow_spec=self.flow_spec,
+            space=self.space,
+            window=self.window,
+            overlap=self.overlap,
+            previous=self.previous,
+        )
+
+
+def _flow(spec: Mapping[str, Any]) -> RectifiedFlow:
+    flow = build(spec)
+    if not isinstance(flow, RectifiedFlow):
+        raise UserError(f"flow must build a RectifiedFlow, not {type(flow).__name__}")
+    return flow

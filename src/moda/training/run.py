@@ -1,0 +1,160 @@
+"""One training from its configuration to its export; running it again goes on where it stopped."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from moda.build import build
+from moda.data.module import ShardDataModule
+from moda.data.schema import DatasetManifest
+from moda.errors import UserError
+from moda.files import read_json
+from moda.interop.compatibility import MotionIdentity, require_match
+from moda.interop.export import EXPORT_NAME, write_export
+from moda.training.base import Setup, TrainingModule
+from moda.training.checkpoint import MANIFEST, STATE, CheckpointWriter, newest_complete, step_of
+from moda.training.ema import EMA
+from moda.training.metrics import METRICS_NAME, MetricsFile, last_metrics, rewind
+from moda.training.preview import Preview
+from moda.training.progress import TrainingProgress
+from moda.training.rundir import open_run
+
+Config = Mapping[str, Any]
+
+
+def train(config: Config) -> Path:
+    """Train what ``config`` (conf/train.yaml, resolved) describes; returns the run directory.
+
+    Raises UserError for settings, data or a run directory that do not fit together.
+    """
+    _quiet()
+    manifest = DatasetManifest.load(config["data"]["path"])
+    L.seed_everything(config["seed"], verbose=False)  # initial weights
+    module = _module(config, manifest)
+    data = ShardDataModule(**config["data"], previous=module.previous, seed=config["seed"], manifest=manifest)
+    run_dir = open_run(config["run_dir"], config)
+    steps = config["trainer"]["max_steps"]
+    checkpoint = newest_complete(run_dir / "checkpoints")
+    if checkpoint is not None:
+        _check_data(checkpoint, manifest, config["data"]["path"])
+    if _exported(run_dir) >= steps:
+        print(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
+        return run_dir
+    _fit(config, module, data, run_dir, checkpoint)
+    _say_result(run_dir)
+    return run_dir
+
+
+def _module(config: Config, manifest: DatasetManifest) -> TrainingModule:
+    setup = Setup(manifest, config["optimizer"], config["seed"], config["data"]["window"])
+    # Built by hand: the specs inside (network, flow) are completed from the data by the module itself.
+    return build({**config["task"]["module"], "_recursive_": False, "_partial_": True})(setup)
+
+
+def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, checkpoint: Path | None) -> None:
+    done = step_of(checkpoint) if checkpoint else 0
+    trainer = _trainer(config, module, data, run_dir, done)
+    if trainer.is_global_zero:
+        if checkpoint:
+            print(f"resuming {run_dir} from step {done}")
+        rewind(run_dir / METRICS_NAME, done)
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint / STATE if checkpoint else None, weights_only=True)
+    except UserError as error:
+        # A reader process puts its traceback around the message; the user's line is the last.
+        raise UserError(str(error).rstrip().rsplit("\n", 1)[-1].split("Error: ", 1)[-1]) from error
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize("success" if trainer.state.finished else "failed")
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _trainer(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, done: int) -> L.Trainer:
+    settings = dict(config["trainer"])
+    processes = _processes(settings)
+    ema = EMA(**config["ema"])
+    writer = CheckpointWriter(
+        run_dir / "checkpoints",
+        **config["checkpoint"],
+        identity=MotionIdentity.of(data.manifest).to_dict(),
+        after_save=_exporter(run_dir, config, ema, data),
+    )
+    return L.Trainer(
+        **settings,
+        max_epochs=-1,
+        strategy=build(config["strategy"], processes=processes),
+        logger=[MetricsFile(run_dir / METRICS_NAME), *_tracker(config, run_dir, done)],
+        callbacks=[
+            ema,
+            Preview(run_dir / "previews", data.val_shards, ema, **config["preview"]),
+            TrainingProgress(f"{config['task']['name']} {run_dir}"),
+            writer,
+        ],
+        default_root_dir=run_dir,
+        check_val_every_n_epoch=None,  # the stream has no epochs: validation goes by steps
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,  # by CheckpointWriter
+        enable_progress_bar=False,  # by TrainingProgress
+        enable_model_summary=False,
+    )
+
+
+def _tracker(config: Config, run_dir: Path, done: int) -> list[Any]:
+    return build(config["logger"], run_dir=run_dir, name=config["name"], step=done)
+
+
+def _exporter(
+    run_dir: Path, config: Config, ema: EMA, data: ShardDataModule
+) -> Callable[[L.Trainer, L.LightningModule], None]:
+    def export(trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        training = module.training
+        module.eval()
+        with ema.applied(module.network):
+            module.before_export(data.train_shards)
+            write_export(run_dir / "export", module.export(trainer.global_step, dict(config)))
+        module.train(training)
+
+    return export
+
+
+def _processes(settings: dict[str, Any]) -> int:
+    devices = settings.get("devices", 1)
+    if devices == "auto":
+        devices = torch.cuda.device_count() if settings.get("accelerator") == "gpu" else 1
+    count = len(devices) if isinstance(devices, list | tuple) else int(devices)
+    return count * int(settings.get("num_nodes", 1))
+
+
+def _check_data(checkpoint: Path, manifest: DatasetManifest, path: str) -> None:
+    where = str(checkpoint / MANIFEST)
+    trained = MotionIdentity.from_dict(read_json(where)["identity"], where)
+    require_match(MotionIdentity.of(manifest), f"the data set {path}", trained, f"checkpoint {checkpoint}")
+
+
+def _exported(run_dir: Path) -> int:
+    path = run_dir / "export" / EXPORT_NAME
+    return int(read_json(path)["step"]) if path.is_file() else 0
+
+
+def _say_result(run_dir: Path) -> None:
+    values = last_metrics(run_dir / METRICS_NAME)
+    shown = [
+        f"{name} {values[name]:.4g}" for name in ("train/loss", "val/loss", "val/jaw_correlation") if name in values
+    ]
+    print(f"trained {run_dir} to step {_exported(run_dir)}: {', '.join(shown)}")
+
+
+def _quiet() -> None:
+    """Lightning's advice is about other set-ups than ours; our own warnings become one line each."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", flush=True)

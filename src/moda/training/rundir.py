@@ -1,0 +1,92 @@
+"""The run directory: which configuration it belongs to, and whether a run may go on in it."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moda.errors import UserError
+from moda.files import atomic_path
+
+CONFIG_NAME = "config.yaml"
+
+# Settings that may change between one start and the next: they do not alter what is learnt, or (the
+# place of the data) are checked by content instead. max_steps may only grow.
+FREE = (
+    "run_dir", "name", "resume", "logger", "checkpoint", "preview", "data.path", "data.num_workers", "data.cache_mb",
+    "trainer.max_steps", "trainer.accelerator", "trainer.log_every_n_steps",
+)  # fmt: skip
+
+
+def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Path:
+    """Create the run directory or enter the one that holds the same configuration.
+
+    With ``resume: false`` nothing may be there. Raises UserError naming the settings that differ.
+    """
+    run_dir = Path(run_dir)
+    path = run_dir / CONFIG_NAME
+    if path.is_file():
+        if not config["resume"]:
+            raise UserError(
+                f"{run_dir} already holds a run; resume=false does not overwrite it: give another name=... or delete it"
+            )
+        _check_same(_read(path), config, run_dir)
+    elif run_dir.is_dir() and any(run_dir.iterdir()):
+        raise UserError(
+            f"{run_dir} is not empty and holds no run ({CONFIG_NAME} is missing); give another name=... or run_dir=..."
+        )
+    _check_room(run_dir)
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    return run_dir
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings that differ and matter, as ``key (old -> new)``."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _is_free(key)]
+    return [f"{key} ({old.get(key)} -> {new.get(key)})" for key in keys]
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], run_dir: Path) -> None:
+    different = differences(before, now)
+    old, new = before["trainer"]["max_steps"], now["trainer"]["max_steps"]
+    if new < old:
+        different.append(f"trainer.max_steps ({old} -> {new})")
+    if different:
+        raise UserError(
+            f"{run_dir} was trained with other settings: {', '.join(different)}; "
+            "give them back, or start another run with name=... or run_dir=..."
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} cannot be read; start another run with name=...") from error
+    if not isinstance(value, dict) or "trainer" not in value:
+        raise UserError(f"{path} is not the configuration of a training; give another name=... or run_dir=...")
+    return value
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        return [(prefix, value)]
+    return [pair for key, child in value.items() for pair in _flat(child, f"{prefix}.{key}" if prefix else str(key))]
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _check_room(run_dir: Path, needed: int = 50 * 2**20) -> None:
+    """A full disk is better found now than at the first checkpoint."""
+    place = run_dir
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UserError(f"{place} has {free / 2**20:.0f} MB left; free space or choose another run_dir=...")

@@ -1,0 +1,112 @@
+"""Training of the motion VAE: reconstruction, its change from frame to frame, and a light prior."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from moda.build import build
+from moda.data.shards import Clip, FeatureShards
+from moda.data.windows import Batch
+from moda.errors import UserError
+from moda.interop.export import Export
+from moda.models.motion_vae import MotionVAE, kl_divergence
+from moda.training.base import Setup, TrainingModule
+from moda.training.draws import Draws
+from moda.training.losses import dimension_weights, group_errors, temporal_difference, weighted_mean
+
+LATENT_STD_FLOOR = 1e-3  # a channel the posterior has switched off is not blown up to unit variance
+
+
+class MotionVAEModule(TrainingModule):
+    """Loss: weighted squared error + ``temporal`` x that of the frame-to-frame change + ``beta`` x KL.
+
+    network: spec of the VAE without motion_dim. weights: see ``dimension_weights``.
+    beta is per element of the latent, the errors are per dimension in units of its variance.
+    latent_frames: the latents' mean and deviation are measured over at most so many frames.
+    """
+
+    network: MotionVAE
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        network: Mapping[str, Any],
+        weights: Mapping[str, float],
+        temporal: float,
+        beta: float,
+        latent_frames: int = 250_000,
+    ):
+        super().__init__(setup)
+        self.network_spec = {**network, "motion_dim": setup.manifest.layout.dim}
+        self.network = build(self.network_spec)
+        self.previous = 0
+        self.temporal, self.beta, self.latent_frames = temporal, beta, latent_frames
+        self.register_buffer("weight", dimension_weights(setup.manifest.statistics, weights), persistent=False)
+        if setup.window % self.network.stride:
+            raise UserError(
+                f"data.window={setup.window} must be a multiple of model.network.stride={self.network.stride}"
+            )
+
+    weight: torch.Tensor
+
+    def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
+        motion, valid = batch["motion"], batch["valid"]  # (B, W, D), (B, W)
+        mean, logvar = self.network.encode(motion)  # (B, W / stride, Z) each
+        latent = mean + torch.exp(logvar / 2) * draws.normal(*mean.shape[1:])
+        decoded = self.network.decode(latent)
+        squared = (decoded - motion) ** 2
+        change = (temporal_difference(decoded) - temporal_difference(motion)) ** 2
+        tokens = token_mask(valid, self.network.stride)
+        parts = {
+            "reconstruction": weighted_mean(squared, self.weight, valid),
+            "temporal": weighted_mean(change, self.weight, valid[:, 1:]),
+            "kl": weighted_mean(kl_divergence(mean, logvar), torch.ones_like(mean[0, 0]), tokens),
+        }
+        loss = parts["reconstruction"] + self.temporal * parts["temporal"] + self.beta * parts["kl"]
+        groups = group_errors(squared.detach(), valid, self.manifest.layout, self.weight)
+        return {"loss": loss, **parts, **{f"error_{name}": value for name, value in groups.items()}}
+
+    @torch.no_grad()
+    def reconstruct(self, clip: Clip) -> np.ndarray:
+        statistics, stride = self.manifest.statistics, self.network.stride
+        motion = torch.from_numpy(statistics.normalize(clip.motion))
+        motion = torch.cat([motion, motion[-1:].expand(-len(motion) % stride, -1)])[None].to(self.device)
+        decoded = self.network.decode(self.network.encode(motion)[0])[0, : clip.num_frames]
+        return statistics.denormalize(decoded).cpu().numpy()
+
+    @torch.no_grad()
+    def before_export(self, shards: FeatureShards) -> None:
+        """Fill ``latent_mean`` and ``latent_std`` from whole clips of the train split."""
+        count, total, squares = 0, 0.0, 0.0
+        for latent in self._latents(shards):  # (N, Z) float64
+            count, total, squares = count + len(latent), total + latent.sum(0), squares + (latent**2).sum(0)
+        if count < 2:
+            raise UserError("no clip of the train split is as long as one latent; prepare longer clips")
+        mean = torch.as_tensor(total / count)
+        variance = torch.as_tensor(squares / count) - mean**2
+        self.network.latent_mean.copy_(mean)
+        self.network.latent_std.copy_(variance.clamp(min=0).sqrt().clamp(min=LATENT_STD_FLOOR))
+
+    def _latents(self, shards: FeatureShards) -> Iterator[torch.Tensor]:
+        frames = 0
+        for clip in shards:
+            if frames >= self.latent_frames:
+                return
+            whole = clip.num_frames // self.network.stride * self.network.stride
+            if whole:
+                motion = torch.from_numpy(self.manifest.statistics.normalize(clip.motion[:whole]))
+                yield self.network.encode(motion[None].to(self.device))[0][0].double()
+            frames += whole
+
+    def export(self, step: int, config: dict[str, Any]) -> Export:
+        return self._export_of_data(
+            "motion_vae", step, config, vae=self.network, vae_spec=self.network_spec, space="motion"
+        )
+
+
+def token_mask(valid: torch.Tensor, stride: int) -> torch.Tensor:
+    """(B, T) frames to (B, T / stride) tokens: a token is valid if all of its frames are."""
+    return valid.unflatten(1, (-1, stride)).all(2)
