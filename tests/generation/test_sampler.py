@@ -175,6 +175,20 @@ def test_seeds_decide():
     assert np.abs(run(1) - run(2)).max() > 1e-3
 
 
+def test_dead_dimensions_stay_at_their_mean_and_out_of_the_network():
+    dead = MotionStatistics(LAYOUT, STATISTICS.mean, np.array([2.0, 0.0, 1.0]), 100)
+
+    def target(noisy_motion, previous_motion, **_):
+        assert not noisy_motion[..., 1].any() and not previous_motion[..., 1].any()
+        return torch.full_like(noisy_motion, 7.0)
+
+    network: nn.Module = Oracle(target)
+    sampler = MotionSampler(network, statistics=dead, window=8, overlap=2, flow=RectifiedFlow(steps=3))  # type: ignore[arg-type]
+    motion = np.concatenate(list(sampler.sample(features(20), IDENTITY, 0, REST + 1, guidance=1.0)))
+    np.testing.assert_allclose(motion[:, 1], -2.0)
+    np.testing.assert_allclose(motion[:, 0], 2.0 * 7 + 1, rtol=1e-5)
+
+
 def test_window_noise_is_a_function_of_seed_and_window():
     shape = (200, 50)
     torch.testing.assert_close(window_noise(3, 1, shape), window_noise(3, 1, shape), rtol=0, atol=0)

@@ -51,7 +51,7 @@ class MotionSampler:
     network, vae: in the space the network was trained in; ``vae`` None means motion itself.
     window, overlap, previous: in frames. ``previous`` is the length P of the motion before the window
     that training showed: a multiple of the VAE's stride, or 1 without a VAE (the network sees the
-    last token of it).
+    last token of it). Dead dimensions of the statistics are held at 0 throughout, as in training.
     Runs where the network's parameters are. Raises UserError for settings that do not fit together.
     """
 
@@ -80,6 +80,7 @@ class MotionSampler:
             raise UserError(f"previous motion of {previous} frames must be {needed}")
         self.window, self.overlap = window // self.stride, overlap // self.stride  # in tokens
         self.channels = vae.latent_dim if vae else statistics.layout.dim
+        self.alive = torch.ones(self.channels) if vae else torch.from_numpy(statistics.alive).float()
         if network.motion_dim != self.channels:
             raise UserError(
                 f"the network makes {network.motion_dim} channels, but its motion has {self.channels}; "
@@ -154,7 +155,8 @@ class MotionSampler:
         if seed < 0:
             raise UserError(f"seed {seed} is negative; seeds start at 0")
         self.statistics.layout.check(rest.numpy(), "rest motion")
-        return Request(audio, identity, emotion, self.statistics.normalize(rest), seed, frames)
+        rest = self.statistics.normalize(rest) * torch.from_numpy(self.statistics.alive)
+        return Request(audio, identity, emotion, rest, seed, frames)
 
     @torch.inference_mode()
     def _run(
@@ -183,6 +185,7 @@ class MotionSampler:
     ) -> torch.Tensor:
         """(B, W, C) tokens of window number ``window``."""
         noise = torch.stack([window_noise(c.request.seed, window, (self.window, self.channels)) for c in clips])
+        noise = noise * self.alive
         return self.flow.solver(guide(self._velocity(clips, window, scale != 1), scale), noise.to(self.device), sigmas)
 
     def _velocity(self, clips: Sequence[Progress], window: int, doubled: bool) -> Velocity:
@@ -195,12 +198,13 @@ class MotionSampler:
             "previous_motion": torch.stack([clip.previous for clip in clips]),
         }
         batch = {key: torch.cat([value.to(self.device)] * repeats) for key, value in batch.items()}
+        alive = self.alive.to(self.device)
         if doubled:
             drop = torch.arange(2 * len(clips), device=self.device) >= len(clips)
             batch |= {f"drop_{name}": drop for name in self.flow.guided}
 
         def velocity(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-            return self.network(x, timestep_of(sigma).expand(len(x)), **batch)
+            return self.network(x, timestep_of(sigma).expand(len(x)), **batch) * alive
 
         return velocity
 
