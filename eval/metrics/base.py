@@ -1,8 +1,8 @@
 """What every metric is: a column of the report that scores one row."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from moda.eval.metrics.bootstrap import bootstrap_interval
@@ -11,17 +11,26 @@ from moda.eval.takes import Take
 
 @dataclass(frozen=True)
 class Score:
-    """value: None where undefined (a motionless row correlates with nothing); interval: 95 %; n: clips it rests on."""
+    """One cell of the report.
+
+    value: None where undefined (a motionless row correlates with nothing). interval: 95 %. n: clips it
+    rests on. per_clip: key of a clip to its value, where clips have one.
+    """
 
     value: float | None
     interval: tuple[float, float] | None = None
     n: int = 0
+    per_clip: Mapping[str, float] = field(default_factory=dict)
 
 
 class Metric(ABC):
-    """title, unit, better ("higher", "lower", "1", "0", "truth" or "") and meaning are what the report prints."""
+    """title, unit, better ("higher", "lower", "1", "0", "truth" or "") and meaning are what the report prints.
+
+    group: the table it stands in, as "lips and sound" or "motion". digits: decimals shown.
+    """
 
     title: str
+    group: str = "motion"
     unit: str = ""
     better: str = ""
     meaning: str
@@ -36,11 +45,12 @@ class ClipMetric(Metric):
     """A metric with one value a clip; the score is their mean, with a bootstrap interval over clips."""
 
     def score(self, clips: Sequence[Sequence[Take]], *, seed: int = 0) -> Score:
-        values = np.array([self.of_clip(takes) for takes in clips if takes])
-        values = values[np.isfinite(values)]
-        if not len(values):
+        by_clip = {takes[0].key: self.of_clip(takes) for takes in clips if takes}
+        by_clip = {key: value for key, value in by_clip.items() if np.isfinite(value)}
+        if not by_clip:
             return Score(None)
-        return Score(float(values.mean()), bootstrap_interval(values, seed=seed), len(values))
+        values = np.array(list(by_clip.values()))
+        return Score(float(values.mean()), bootstrap_interval(values, seed=seed), len(values), by_clip)
 
     def of_clip(self, takes: Sequence[Take]) -> float:
         """One clip's value: the mean over its takes, NaN where none defines it."""

@@ -22,6 +22,7 @@ class LipCorrelation(ClipMetric):
     """Correlation of the lip aperture with the truth's, within the speech."""
 
     title = "lip aperture r"
+    group = "lips and sound"
     better = "higher"
     meaning = "Pearson correlation of the opening of the lips with ground truth, from the first to the last sound"
 
@@ -32,6 +33,7 @@ class LipCorrelation(ClipMetric):
 class DimensionCorrelation(ClipMetric):
     """Correlation of one named subset of the layout (its mean over dimensions) with the truth's, within the speech."""
 
+    group = "lips and sound"
     better = "higher"
 
     def __init__(self, subset: str = "jaw_open", title: str = "jaw opening r"):

@@ -35,6 +35,7 @@ class Lag(ClipMetric):
     """Mean over clips of the lag behind the truth's lips."""
 
     title = "lag"
+    group = "lips and sound"
     unit = "frames"
     better = "0"
     meaning = "frames by which the lips are late against ground truth (best cross-correlation within 10 frames)"
@@ -47,6 +48,7 @@ class WithinOneFrame(ClipMetric):
     """Share of the takes that lag by one frame at most; a mean lag of 0 can hide wild ones of both signs."""
 
     title = "lag ≤ 1"
+    group = "lips and sound"
     better = "higher"
     meaning = "share of the clips whose lips lag or lead ground truth by one frame at most"
 
@@ -59,6 +61,7 @@ class AudioVisualLag(ClipMetric):
     """Lag of the lips behind the loudness of the sound. Lips open before the voice sounds, so truth's is not 0."""
 
     title = "audio-visual lag"
+    group = "lips and sound"
     unit = "frames"
     better = "truth"
     meaning = "frames by which the lips are late against the loudness of the sound; compare with ground truth's"

@@ -34,6 +34,7 @@ class AudioVisualCorrelation(ClipMetric):
     """Correlation of the lip aperture with the clip's own loudness, at no lag."""
 
     title = "audio-visual r"
+    group = "lips and sound"
     better = "truth"
     meaning = "Pearson correlation of the opening of the lips with the loudness of the sound, within the speech"
 

@@ -24,8 +24,9 @@ def random_motion(frames=100, seed=0):
     return np.random.default_rng(seed).normal(0, 0.1, (frames, 59))
 
 
-def take(motion, truth, sound=None, speech=None):
-    return Take("clip", motion, truth, motion[:, JAW], truth[:, JAW], sound, speech or slice(0, len(truth)), STATISTICS)
+def take(motion, truth, sound=None, speech=None, key="clip"):
+    speech = speech or slice(0, len(truth))
+    return Take(key, motion, truth, motion[:, JAW], truth[:, JAW], sound, speech, STATISTICS)
 
 
 def test_pearson_agrees_with_numpy_and_is_undefined_for_a_still_curve():
@@ -46,10 +47,10 @@ def test_lag_finds_the_shift_and_its_sign(shift):
 
 def test_lag_metrics_score_a_row_over_clips():
     curve = random_motion(130)
-    late = [[take(curve[15 - k : 115 - k], curve[15:115])] for k in (0, 1, 5)]
+    late = [[take(curve[15 - k : 115 - k], curve[15:115], key=f"{k}")] for k in (0, 1, 5)]
     assert Lag().score(late).value == pytest.approx(2)
     assert WithinOneFrame().score(late).value == pytest.approx(2 / 3)
-    sound = [[take(curve[15 - k : 115 - k], curve[15:115], sound=curve[15:115, JAW])] for k in (0, 1, 5)]
+    sound = [[take(curve[15 - k : 115 - k], curve[15:115], sound=curve[15:115, JAW], key=f"{k}")] for k in (0, 1, 5)]
     assert AudioVisualLag().score(sound).value == pytest.approx(2)
 
 

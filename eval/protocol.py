@@ -1,0 +1,264 @@
+"""How a run is scored, from its export and the held-out clips to results.json and the report."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from moda.eval.clips import HeldOutClip, LeftOut, load_clips
+from moda.eval.faces import Faces
+from moda.eval.metrics.base import Metric, Score
+from moda.eval.rows import ROWS, Performance, Settings
+from moda.eval.showcase import choose_examples
+from moda.eval.speed import COLUMNS as SPEED_COLUMNS
+from moda.eval.speed import measure_speed
+from moda.eval.takes import Take
+
+from moda import __version__
+from moda.codec.base import MotionCodec
+from moda.data.schema import DatasetManifest
+from moda.errors import UserError
+from moda.generation.pipeline import check_sampling, load_codec, load_sampler
+from moda.interop.export import Export, load_export
+from moda.motion.statistics import MotionStatistics
+from moda.progress import progress
+
+# Changes whenever a number could come out differently for the same motion.
+PROTOCOL_VERSION = 1
+SPANS = ("speech", "clip")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What ``conf/evaluate.yaml`` describes.
+
+    run: run or export folder. data: data set, by default the one the run was trained on. out: folder
+    of the results, by default RUN/evaluation. rows: names in ``moda.eval.rows.ROWS``. metrics: columns.
+    clips: most clips scored. span: ``speech`` compares lips from the first to the last sound, ``clip``
+    all frames; silence at both ends of every clip correlates by itself. examples: clips shown.
+    video: a generated video to show in the report.
+    """
+
+    run: Path
+    metrics: Mapping[str, Metric]
+    data: Path | None = None
+    out: Path | None = None
+    split: str = "test"
+    rows: Sequence[str] = tuple(ROWS)
+    clips: int | None = 50
+    seeds: int = 2
+    derangements: int = 3
+    steps: int | None = None
+    guidance: float | None = None
+    span: str = "speech"
+    seed: int = 0
+    device: str = "auto"
+    examples: int = 3
+    video: Path | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [row for row in self.rows if row not in ROWS]
+        if unknown or not self.rows:
+            raise UserError(f"rows must name some of {', '.join(ROWS)}, not {list(self.rows)}")
+        if self.span not in SPANS:
+            raise UserError(f"span must be one of {', '.join(SPANS)}, not {self.span!r}")
+        for name in ("seeds", "derangements", "examples") + (("clips",) if self.clips is not None else ()):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_sampling(self.seed, self.steps, self.guidance)
+        if self.video is not None and not self.video.is_file():
+            raise UserError(f"video {self.video} does not exist; leave it out or generate it first")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the report is made of. takes, scores: row name to its clips' takes, to its metrics' scores."""
+
+    protocol: Protocol
+    export: Export
+    root: Path
+    manifest: DatasetManifest
+    codec: MotionCodec
+    faces: Faces
+    settings: Settings
+    clips: list[HeldOutClip]
+    left_out: list[LeftOut]
+    takes: dict[str, list[list[Take]]]
+    scores: dict[str, dict[str, Score]]
+    examples: dict[str, str]  # key of a clip to why it is shown
+    notes: list[str]
+
+
+def evaluate(protocol: Protocol) -> Evaluation:
+    """Score the run: sample every row, apply every metric."""
+    export = load_export(protocol.run)
+    root, manifest, notes = find_data(export, protocol)
+    sampler = load_sampler(export, protocol.device)
+    codec = load_codec(manifest.codec, manifest.codec_fingerprint)
+    clips, left_out = load_clips(root, manifest, protocol.split, most=protocol.clips, seed=protocol.seed)
+    silent = sum(clip.waveform is None for clip in clips)
+    if silent:
+        notes.append(
+            f"{silent} of {len(clips)} clips have no sound in the data set: their audio-visual columns are empty, and "
+            "their lips are compared over all frames, silence at both ends included"
+        )
+    settings = Settings(
+        sampler, export.statistics, protocol.seeds, protocol.derangements, protocol.steps, protocol.guidance, protocol.seed
+    )  # fmt: skip
+    performances = _perform(protocol.rows, clips, settings, notes)
+    takes = {
+        row: [_takes_of(clip, all_, codec, export.statistics, protocol.span) for clip, all_ in zip(clips, found, strict=True)]
+        for row, found in performances.items()
+    }  # fmt: skip
+    scores = {
+        row: {name: metric.score(found, seed=protocol.seed) for name, metric in protocol.metrics.items()}
+        for row, found in takes.items()
+    }
+    examples = choose_examples(scores.get("model", {}).get("lip_correlation"), clips, protocol.examples)
+    faces = Faces(codec, root, manifest, protocol.split)
+    if "model" in scores:
+        scores["model"] |= _speed(next(c for c in clips if c.key in examples), settings, faces, notes)
+    return Evaluation(
+        protocol, export, root, manifest, codec, faces, settings, clips, left_out, takes, scores, examples, notes
+    )
+
+
+def _speed(clip: HeldOutClip, settings: Settings, faces: Faces, notes: list[str]) -> dict[str, Score]:
+    try:
+        face = faces.of(clip.key)
+    except UserError as error:
+        notes.append(f"rendering was not timed: {error}")
+        face = None
+    return measure_speed(clip, settings, faces.codec, face)
+
+
+def find_data(export: Export, protocol: Protocol) -> tuple[Path, DatasetManifest, list[str]]:
+    """The data set to score on, and what a reader should know about it.
+
+    Raises UserError when it cannot be found or its motion or speech features are not the model's.
+    """
+    trained_on = (export.config.get("data") or {}).get("path")
+    if protocol.data is None and trained_on is None:
+        raise UserError(f"{protocol.run} does not say which data set it was trained on; give data=DIR")
+    root = Path(protocol.data or trained_on)
+    if protocol.data is None and not root.is_dir():
+        raise UserError(f"the data set {root} that {protocol.run} was trained on is not there; give data=DIR")
+    manifest = DatasetManifest.load(root)
+    if manifest.layout != export.layout:
+        raise UserError(f"{root} has motion layout {manifest.layout.name}, {protocol.run} has {export.layout.name}")
+    for what, ours, theirs in (
+        ("motion codec", manifest.codec_fingerprint, export.codec_fingerprint),
+        ("speech encoder", manifest.audio_fingerprint, export.audio_fingerprint),
+    ):
+        if ours != theirs:
+            raise UserError(
+                f"{root} was made with another {what} than {protocol.run} was trained with "
+                f"({ours[:12]}, {theirs[:12]}); prepare the data set with the run's own"
+            )
+    return root, manifest, _cautions(export, protocol, root, manifest)
+
+
+def _cautions(export: Export, protocol: Protocol, root: Path, manifest: DatasetManifest) -> list[str]:
+    notes = []
+    if manifest.fingerprint != export.dataset_fingerprint:
+        notes.append(
+            f"{root} is not the data set that the run was trained on ({manifest.fingerprint[:12]}, "
+            f"{export.dataset_fingerprint[:12]}): whether its speakers are held out is not known"
+        )
+    if protocol.split == "train":
+        notes.append("split train was trained on: these numbers are not held-out numbers")
+    else:
+        shared = sorted(set(manifest.splits.get("train", ())) & set(manifest.splits.get(protocol.split, ())))
+        if shared:
+            notes.append(f"speakers of the training split are scored: {', '.join(shared)}; prepare the data set again")
+    return notes
+
+
+def _perform(
+    rows: Sequence[str], clips: list[HeldOutClip], settings: Settings, notes: list[str]
+) -> dict[str, list[list[Performance]]]:
+    able = [row for row in rows if len(clips) >= ROWS[row].fewest_clips]
+    for row in set(rows) - set(able):
+        notes.append(f"the row '{ROWS[row].title}' is left out: it needs at least {ROWS[row].fewest_clips} clips")
+    total = sum(ROWS[row].repetitions(settings) for row in able) * len(clips)
+    with progress("sampling", total, "clips") as advance:
+        return {row: ROWS[row].perform(clips, replace(settings, advance=advance)) for row in able}
+
+
+def _takes_of(
+    clip: HeldOutClip, performances: Sequence[Performance], codec: MotionCodec, statistics: MotionStatistics, span: str
+) -> list[Take]:
+    """A clip's performances beside its truth, over the frames that both have."""
+    truth_lips, loudness = codec.lip_aperture(clip.clip.motion), clip.loudness
+    takes = []
+    for performance in performances:
+        frames = min(clip.num_frames, len(performance.motion))
+        takes.append(
+            Take(
+                key=clip.key,
+                motion=performance.motion[:frames],
+                truth=clip.clip.motion[:frames],
+                lips=codec.lip_aperture(performance.motion[:frames]),
+                truth_lips=truth_lips[:frames],
+                loudness=None if loudness is None else loudness[:frames],
+                speech=_common(clip.speech, performance.driver.speech, frames)
+                if span == "speech"
+                else slice(0, frames),
+                statistics=statistics,
+            )
+        )
+    return takes
+
+
+def _common(own: slice, driver: slice, frames: int) -> slice:
+    """Where the clip's own sound and the driver's are both between their first and last sound.
+
+    Outside it both mouths are shut, whatever was said: correlation that no control could be free of.
+    """
+    return slice(max(own.start, driver.start), max(own.start, driver.start, min(own.stop, driver.stop, frames)))
+
+
+def results_of(evaluation: Evaluation) -> dict[str, Any]:
+    """What results.json holds: rows by columns, and everything that led to them."""
+    protocol, export, manifest = evaluation.protocol, evaluation.export, evaluation.manifest
+    return {
+        "protocol": {
+            "version": PROTOCOL_VERSION,
+            **{name: getattr(protocol, name) for name in ("split", "span", "seeds", "derangements", "seed")},
+            "steps": protocol.steps or export.flow.steps,
+            "guidance": export.flow.guidance if protocol.guidance is None else protocol.guidance,
+            "interval": "percentile bootstrap over clips, 95 %, 2000 resamples",
+        },
+        "provenance": {
+            "run": str(protocol.run),
+            "step": export.step,
+            "space": export.space,
+            "data": str(evaluation.root),
+            "dataset_fingerprint": manifest.fingerprint,
+            "trained_on": export.dataset_fingerprint,
+            "codec_fingerprint": manifest.codec_fingerprint,
+            "audio_fingerprint": manifest.audio_fingerprint,
+            "versions": {
+                "moda": __version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            },
+            "device": str(evaluation.settings.sampler.device),
+            "threads": torch.get_num_threads(),
+        },
+        "metrics": {
+            name: {key: getattr(metric, key) for key in ("title", "unit", "better", "meaning", "group", "digits")}
+            for name, metric in protocol.metrics.items()
+        } | SPEED_COLUMNS,
+        "rows": {
+            row: {"title": ROWS[row].title, "scores": {name: asdict(score) for name, score in scores.items()}}
+            for row, scores in evaluation.scores.items()
+        },
+        "clips": [
+            {"key": c.key, "speaker": c.clip.record.speaker, "source": c.clip.record.source, "seconds": c.duration}
+            for c in evaluation.clips
+        ],
+        "left_out": [asdict(item) for item in evaluation.left_out],
+        "notes": evaluation.notes,
+    }  # fmt: skip

@@ -1,0 +1,52 @@
+"""How long the model takes, on one clip sampled alone."""
+
+import time
+
+from moda.eval.clips import HeldOutClip
+from moda.eval.faces import Face
+from moda.eval.metrics.base import Score
+from moda.eval.rows import Settings
+
+from moda.codec.base import MotionCodec
+from moda.data.schema import emotion_index
+from moda.generation.pipeline import render
+
+# what the report prints of these columns, in the terms of Metric
+COLUMNS = {
+    name: {"title": title, "unit": "s per s", "better": "lower", "meaning": meaning, "group": "speed", "digits": 3}
+    for name, title, meaning in (
+        (
+            "real_time_factor",
+            "real-time factor, motion",
+            "seconds of work for a second of motion, one clip alone, speech features given; below 1 is real time",
+        ),
+        (
+            "real_time_factor_rendered",
+            "real-time factor, rendered",
+            "the same with rendering; encoding the video, which moda generate does as well, is not counted",
+        ),
+    )
+}
+
+
+def measure_speed(clip: HeldOutClip, settings: Settings, codec: MotionCodec, face: Face | None) -> dict[str, Score]:
+    """Sample ``clip`` and render it on ``face``; nothing is written. Without a face the second column is undefined."""
+    began = time.perf_counter()
+    chunks = list(
+        settings.sampler.sample(
+            clip.clip.audio,
+            clip.clip.identity,
+            emotion_index(clip.clip.record.emotion),
+            clip.clip.motion[0],
+            seed=settings.seed,
+            steps=settings.steps,
+            guidance=settings.guidance,
+        )
+    )
+    sampled = time.perf_counter() - began
+    scores = {"real_time_factor": Score(sampled / clip.duration, n=1)}
+    if face is not None:
+        for _ in render(codec, face.portrait, chunks):
+            pass
+        scores["real_time_factor_rendered"] = Score((time.perf_counter() - began) / clip.duration, n=1)
+    return scores

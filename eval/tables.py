@@ -1,0 +1,83 @@
+"""Scores as tables: one for each group of metrics, rows down, metrics across."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+UNDEFINED = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and its 95 % interval as text; ``interval`` is empty where there is none."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """header: one metric's description (title, unit, better, meaning) each; rows: title and cells."""
+
+    group: str
+    header: list[Mapping[str, Any]]
+    rows: list[tuple[str, list[Cell]]]
+
+
+def tables_of(results: Mapping[str, Any]) -> list[Table]:
+    """The tables of a results.json; a metric that no row has stays out."""
+    metrics, rows = results["metrics"], results["rows"]
+    tables = []
+    for group in dict.fromkeys(metric["group"] for metric in metrics.values()):
+        names = [
+            name
+            for name, metric in metrics.items()
+            if metric["group"] == group and any(_score(row, name)["value"] is not None for row in rows.values())
+        ]
+        body = [
+            (row["title"], [_cell(_score(row, name), metrics[name]["digits"]) for name in names])
+            for row in rows.values()
+        ]
+        if names:
+            tables.append(Table(group, [metrics[name] for name in names], body))
+    return tables
+
+
+def _score(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return row["scores"].get(name, {"value": None, "interval": None})
+
+
+def _cell(score: Mapping[str, Any], digits: int) -> Cell:
+    if score["value"] is None:
+        return Cell(UNDEFINED)
+    if score["interval"] is None:
+        return Cell(number(score["value"], digits))
+    low, high = (number(edge, digits) for edge in score["interval"])
+    return Cell(number(score["value"], digits), f"{low} to {high}")
+
+
+def number(value: float, digits: int) -> str:
+    """Fixed decimals, without a minus before zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def markdown(tables: Sequence[Table], intervals: bool = True) -> str:
+    """All tables as one in Markdown, metrics down and rows across, padded so that it reads well as plain text too."""
+    titles = [title for title, _ in tables[0].rows]
+    lines = [["", *titles]]
+    for table in tables:
+        for index, metric in enumerate(table.header):
+            texts = (_text(cells[index], intervals) for _, cells in table.rows)
+            lines.append([metric["title"] + (f" ({metric['unit']})" if metric["unit"] else ""), *texts])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles) + 1)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(
+        "| "
+        + " | ".join([line[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(line[1:], widths[1:], strict=True))])
+        + " |"
+        for line in lines
+    )
+
+
+def _text(cell: Cell, intervals: bool) -> str:
+    return f"{cell.value} [{cell.interval.replace(' to ', ', ')}]" if intervals and cell.interval else cell.value

@@ -1,0 +1,247 @@
+"""From a portrait and speech to a video: the parts of an export put together.
+
+Everything streams: motion is sampled window by window, each frame is rendered and written as soon as
+its motion is final, so memory does not grow with the length of the speech (but for the sound itself
+and its features, a few hundred bytes a frame).
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from moda.audio.encoder import SAMPLE_RATE, SpeechEncoder, frames_of
+from moda.audio.io import load_audio
+from moda.build import build
+from moda.codec.base import MotionCodec, Portrait
+from moda.data.schema import emotion_index
+from moda.errors import UserError
+from moda.files import atomic_path
+from moda.generation.sampler import MotionSampler
+from moda.generation.video import VideoWriter
+from moda.interop.export import Export, load_export
+from moda.progress import progress
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What generation needs of a run, ready to use: the network's sampler and the two frozen translators."""
+
+    sampler: MotionSampler
+    codec: MotionCodec
+    encoder: SpeechEncoder
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What ``generate`` made. Times are wall-clock seconds; loading is left out of them."""
+
+    path: Path
+    num_frames: int
+    duration: float  # seconds of video
+    motion_seconds: float  # speech features and sampling
+    render_seconds: float  # rendering and writing
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of video; below 1 is faster than real time."""
+        return (self.motion_seconds + self.render_seconds) / self.duration
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU; any other name must be usable here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {name!r} cannot be used here ({reason}); try device cpu or auto") from error
+    return device
+
+
+def load_generator(checkpoint: str | Path, *, device: str = "auto", size: int | None = None) -> Generator:
+    """Build sampler, codec and speech encoder of a run or export folder.
+
+    size: side of the frames in pixels instead of the codec's own. Raises UserError when the export
+    is missing or incomplete, or when codec or encoder are not those that made the training data.
+    """
+    export = load_export(checkpoint)
+    spec = dict(export.codec_spec) | ({} if size is None else {"size": size})
+    return Generator(load_sampler(export, device), load_codec(spec, export.codec_fingerprint), load_encoder(export))
+
+
+def load_sampler(export: Export, device: str = "auto") -> MotionSampler:
+    """The export's sampler on a device."""
+    place = resolve_device(device)
+    export.network.to(place).eval()
+    if export.vae is not None:
+        export.vae.to(place).eval()
+    return export.sampler()
+
+
+def load_codec(spec: dict, fingerprint: str) -> MotionCodec:
+    """Build a codec and make sure that it is the one ``fingerprint`` names."""
+    codec = build(spec)
+    if codec.fingerprint != fingerprint:
+        raise UserError(
+            f"the {codec.name} codec here ({codec.fingerprint[:12]}) is not the one that the training data was made "
+            f"with ({fingerprint[:12]}); install the same model files (moda weights list) or prepare and train again"
+        )
+    return codec
+
+
+def load_encoder(export: Export) -> SpeechEncoder:
+    """Build the export's speech encoder and make sure that it is the one the training data was made with."""
+    encoder = build(dict(export.audio_spec))
+    if encoder.fingerprint != export.audio_fingerprint:
+        raise UserError(
+            f"the {encoder.name} speech encoder here ({encoder.fingerprint[:12]}) is not the one that the training "
+            f"data was made with ({export.audio_fingerprint[:12]}); install the same model files (moda weights list) "
+            "or prepare and train again"
+        )
+    return encoder
+
+
+def sample_motion(
+    generator: Generator,
+    portrait: Portrait,
+    waveform: np.ndarray,
+    *,
+    emotion: int,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield motion (n, D) float32 for (N,) speech at 16 kHz as it is made, ``frames_of(N)`` frames in all.
+
+    emotion: class index, ``len(EMOTIONS)`` for none.
+    """
+    sampler, length = generator.sampler, frames_of(len(waveform))
+    # the last window sees silence after the end, as it would in a longer recording
+    features = generator.encoder.encode(waveform, length + sampler.window * sampler.stride)
+    yield from sampler.sample(
+        features, portrait.identity, emotion, portrait.rest, seed=seed, steps=steps, guidance=guidance, length=length
+    )
+
+
+def render(codec: MotionCodec, portrait: Portrait, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield one uint8 RGB (size, size, 3) frame for each row of the motion chunks (n, D), as they come."""
+    for chunk in chunks:
+        yield from codec.decode(portrait, chunk)
+
+
+def generate(
+    checkpoint: str | Path,
+    portrait: str | Path,
+    audio: str | Path,
+    out: str | Path,
+    *,
+    emotion: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    size: int | None = None,
+    motion_file: str | Path | None = None,
+    device: str = "auto",
+    show_progress: bool = True,
+) -> Generated:
+    """Animate ``portrait`` with the speech in ``audio`` and write the video ``out`` (.mp4, H.264 and AAC).
+
+    checkpoint: run or export folder. portrait: image file or named identity of the codec (``head:7``).
+    emotion: one of ``moda.data.schema.EMOTIONS``; None leaves it open. steps, guidance: of the flow
+    solver, by default the run's own. motion_file: where to keep the motion as well (.npz).
+    Every input is checked before the slow part; ``out`` appears when it is whole. Raises UserError.
+    """
+    emotion_class = emotion_index(emotion)
+    check_sampling(seed, steps, guidance, size)
+    out = check_output(out, ".mp4", inputs=(audio, portrait))
+    motion_path = None if motion_file is None else check_output(motion_file, ".npz", inputs=(audio, portrait))
+    waveform = load_audio(audio)
+    generator = load_generator(checkpoint, device=device, size=size)
+    face = generator.codec.portrait(portrait)
+    chunks = sample_motion(generator, face, waveform, emotion=emotion_class, seed=seed, steps=steps, guidance=guidance)
+    total, codec = frames_of(len(waveform)), generator.codec
+    watch = _Stopwatch(chunks, keep=motion_path is not None)
+    began = time.perf_counter()
+    shown = progress("generating", total, "frames") if show_progress else nullcontext(_silent)
+    with VideoWriter(out, codec.size, codec.layout.fps, waveform, SAMPLE_RATE) as writer, shown as advance:
+        for count, frame in enumerate(render(codec, face, watch), 1):
+            writer.write(frame)
+            advance(1, f"{count / (time.perf_counter() - began):.0f} frames/s")
+    wall = time.perf_counter() - began
+    if motion_path is not None:
+        save_motion(motion_path, np.concatenate(watch.kept), face, codec)
+    return Generated(out, total, total / codec.layout.fps, watch.seconds, wall - watch.seconds)
+
+
+def _silent(count: int = 1, note: str = "") -> None:
+    """Progress that nobody wants to see."""
+
+
+def check_sampling(seed: int, steps: int | None, guidance: float | None, size: int | None = None) -> None:
+    """Refuse settings that no sampler or renderer can follow."""
+    if seed < 0:
+        raise UserError(f"seed is {seed}; give a whole number from 0")
+    if steps is not None and steps < 1:
+        raise UserError(f"steps is {steps}; the flow needs at least 1")
+    if guidance is not None and not 0 <= guidance < float("inf"):
+        raise UserError(f"guidance is {guidance}; give 1 for none, or up to about 3")
+    if size is not None and (size % 2 or not 64 <= size <= 2048):
+        raise UserError(f"size is {size}; give an even number of pixels from 64 to 2048")
+
+
+def check_output(path: str | Path, suffix: str, inputs: Iterable[str | Path] = ()) -> Path:
+    """Return ``path`` if a file ending in ``suffix`` can be written there; its folder is made."""
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        raise UserError(f"cannot write {path}: the name must end in {suffix}")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    if any(path.resolve() == Path(source).resolve() for source in inputs):
+        raise UserError(f"cannot write {path}: it is one of the inputs; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path.parent}: {error.strerror}; choose another place") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write into {path.parent}: permission denied; choose another place")
+    return path
+
+
+def save_motion(path: Path, motion: np.ndarray, portrait: Portrait, codec: MotionCodec) -> None:
+    """Write motion (T, D) float32 with identity (I,), rest (D,), layout name and frame rate as .npz."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            motion=motion,
+            identity=portrait.identity,
+            rest=portrait.rest,
+            layout=codec.layout.name,
+            fps=codec.layout.fps,
+        )
+
+
+class _Stopwatch:
+    """Passes motion chunks on, noting the time it took to make them and, if asked, the chunks themselves."""
+
+    def __init__(self, chunks: Iterator[np.ndarray], keep: bool):
+        self.seconds, self.kept = 0.0, []
+        self._chunks, self._keep = chunks, keep
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while True:
+            began = time.perf_counter()
+            chunk = next(self._chunks, None)
+            self.seconds += time.perf_counter() - began
+            if chunk is None:
+                return
+            if self._keep:
+                self.kept.append(chunk)
+            yield chunk
