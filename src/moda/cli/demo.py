@@ -16,7 +16,6 @@ from pathlib import Path
 from moda.errors import UserError
 from moda.files import read_json, write_json
 
-
 INTERRUPTED = 130  # exit status of a command that Ctrl-C ended
 
 
