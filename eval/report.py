@@ -140,7 +140,8 @@ def _headline(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             continue
         others = [f"{title} {number(other, metric['digits'])}" for title, other in values.items() if other is not None]
         against = " · ".join(text for text in others if not text.startswith(ROWS["ground_truth"].title))
-        tiles.append((number(value, metric["digits"]), metric["title"], against or metric["unit"]))
+        title = f"{metric['title']}, {metric['unit']}" if metric["unit"] == "frames" else metric["title"]
+        tiles.append((number(value, metric["digits"]), title, against or metric["unit"]))
     return tiles
 
 
