@@ -141,9 +141,10 @@ def find_data(export: Export, protocol: Protocol) -> tuple[Path, DatasetManifest
     Raises UserError when it cannot be found or its motion or speech features are not the model's.
     """
     trained_on = (export.config.get("data") or {}).get("path")
-    if protocol.data is None and trained_on is None:
+    given = protocol.data or trained_on
+    if given is None:
         raise UserError(f"{protocol.run} does not say which data set it was trained on; give data=DIR")
-    root = Path(protocol.data or trained_on)
+    root = Path(given)
     if protocol.data is None and not root.is_dir():
         raise UserError(f"the data set {root} that {protocol.run} was trained on is not there; give data=DIR")
     manifest = DatasetManifest.load(root)
