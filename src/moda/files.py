@@ -21,7 +21,10 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     A directory already standing at ``final`` is replaced.
     """
     final = Path(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {final.parent}: {error.strerror}; choose another place") from error
     temporary = final.with_name(f".{final.stem}.{os.getpid()}.tmp{final.suffix}")
     _remove(temporary)
     try:

@@ -59,3 +59,9 @@ def test_reading_names_the_broken_file(tmp_path: Path) -> None:
 def test_sha256_of_known_content(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot make the folder"), atomic_path(tmp_path / "file" / "x" / "a.json"):
+        pass

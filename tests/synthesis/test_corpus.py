@@ -1,4 +1,4 @@
-"""Clips and corpora with a voice and a codec of our own, small enough to run here."""
+"""Clips and corpora with a voice and a renderer of our own, small enough to run here."""
 
 import json
 
@@ -7,7 +7,6 @@ import pytest
 import soundfile
 
 from moda.cli import synthesize as command
-from moda.codec.base import Portrait
 from moda.errors import UserError
 from moda.motion.layout import get_layout
 from moda.synthesis import corpus
@@ -31,31 +30,22 @@ class ToneVoice:
         return Speech(np.sin(900 * pitch * time + seed).astype(np.float32), tuple(phones))
 
 
-class FlatCodec:
+class GreyRenderer:
     """Shows the opening of the jaw as a grey level."""
 
-    name, fingerprint, layout, identity_dim, size = "flat", "0", LAYOUT, 1, 64
+    frames = 0
 
-    def __init__(self):
-        self.decoded = 0
-
-    def portrait(self, source):
-        rest = np.zeros(59, np.float32)
-        rest[LAYOUT.index("scale")] = 1.0
-        return Portrait(np.zeros(1, np.float32), rest, source)
-
-    def decode(self, portrait, motion):
-        self.decoded += 1
-        for row in motion:
-            yield np.full((64, 64, 3), int(255 * row[LAYOUT.index("jawOpen")]), np.uint8)
+    def render(self, head, motion):
+        self.frames += 1
+        return np.full((64, 64, 3), int(255 * motion[LAYOUT.index("jawOpen")]), np.uint8)
 
 
 @pytest.fixture
-def codec(monkeypatch):
-    codec = FlatCodec()
+def renderer(monkeypatch):
+    renderer = GreyRenderer()
     monkeypatch.setattr(corpus, "_voice", ToneVoice)
-    monkeypatch.setattr(corpus, "_codec", lambda size, supersample: codec)
-    return codec
+    monkeypatch.setattr(corpus, "_renderer", lambda size, supersample: renderer)
+    return renderer
 
 
 def small(**changes):
@@ -64,8 +54,7 @@ def small(**changes):
 
 def test_a_performance_is_whole_frames_of_sound_and_motion():
     plan = small()[0]
-    rest = FlatCodec().portrait("head:0").rest
-    first, second = perform(plan, ToneVoice(), rest), perform(plan, ToneVoice(), rest)
+    first, second = perform(plan, ToneVoice()), perform(plan, ToneVoice())
     assert first.motion.shape == (len(first.waveform) // 640, 59) and len(first.waveform) % 640 == 0
     assert first.motion.dtype == first.waveform.dtype == np.float32
     assert np.array_equal(first.motion, second.motion) and np.array_equal(first.waveform, second.waveform)
@@ -84,7 +73,7 @@ def test_joining_keeps_the_times_of_the_phones():
         assert np.all(sound == (phone.name == "AA"))
 
 
-def test_a_corpus_is_written_resumed_and_changed(tmp_path, codec):
+def test_a_corpus_is_written_resumed_and_changed(tmp_path, renderer):
     plans = small()
     assert synthesize(tmp_path, plans) == 0
     video, motion, sidecar = clip_paths(tmp_path, plans[0])
@@ -97,39 +86,44 @@ def test_a_corpus_is_written_resumed_and_changed(tmp_path, codec):
     assert described.keys() >= {"speaker", "emotion", "emotion_intensity", "text", "voice"}
     assert (tmp_path / "corpus.json").is_file()
 
-    assert synthesize(tmp_path, plans) == 2 and codec.decoded == 2  # all were there
+    before = renderer.frames
+    assert synthesize(tmp_path, plans) == 2 and renderer.frames == before  # all were there
+    with np.load(motion) as arrays:
+        frames = len(arrays["motion"])
     motion.unlink()
-    assert synthesize(tmp_path, plans) == 1 and codec.decoded == 3  # one was not whole
+    assert synthesize(tmp_path, plans) == 1 and renderer.frames == before + frames  # one was not whole
     assert synthesize(tmp_path, small(seed=1)) == 0  # another plan under the same names
 
 
-def test_an_interruption_leaves_no_half_clip(tmp_path, codec, monkeypatch):
-    def broken(portrait, motion):
-        yield np.zeros((64, 64, 3), np.uint8)
-        raise KeyboardInterrupt
+def test_an_interruption_leaves_no_half_clip(tmp_path, renderer, monkeypatch):
+    def broken(head, motion):
+        renderer.frames += 1
+        if renderer.frames > 5:
+            raise KeyboardInterrupt
+        return np.zeros((64, 64, 3), np.uint8)
 
     plans = small()
-    monkeypatch.setattr(codec, "decode", broken)
+    monkeypatch.setattr(renderer, "render", broken)
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path, plans)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert not is_complete(tmp_path, plans[0])
 
 
-def test_videos_of_another_corpus_are_refused(tmp_path, codec):
+def test_videos_of_another_corpus_are_refused(tmp_path, renderer):
     synthesize(tmp_path, small())
     with pytest.raises(UserError, match="1 videos that are not of this corpus, as speaker_001/clip_000.mp4"):
         synthesize(tmp_path, small(identities=1))
 
 
-def test_held_out_speech_is_a_wav(tmp_path, codec):
+def test_held_out_speech_is_a_wav(tmp_path, renderer):
     text = write_held_out_speech(tmp_path / "speech.wav", small(), seconds=3.0)
     sound, rate = soundfile.read(tmp_path / "speech.wav")
     assert rate == 16_000 and sound.ndim == 1 and len(sound) > 16_000
     assert text not in {sentence for plan in small() for sentence in plan.sentences}
 
 
-def test_the_command_says_what_it_made(tmp_path, codec, capsys):
+def test_the_command_says_what_it_made(tmp_path, renderer, capsys):
     arguments = ["--out", str(tmp_path / "c"), "--speakers", "1", "--clips", "1", "--seconds", "2", "--size", "64"]
     assert command.main([*arguments, "--workers", "1"]) == 0
     assert "1 clips of 1 speakers" in capsys.readouterr().out

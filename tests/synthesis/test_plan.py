@@ -34,7 +34,7 @@ def test_speakers_differ_and_names_may_name_files():
     corpus = plans(identities=8)
     speakers = {plan.speaker.name: plan.speaker for plan in corpus}
     assert len({speaker.pitch for speaker in speakers.values()}) == 8
-    assert [speaker.portrait for speaker in speakers.values()] == [f"head:{k}" for k in range(8)]
+    assert [speaker.head for speaker in speakers.values()] == list(range(8))
     for plan in corpus:
         check_key(plan.speaker.name)
         check_key(plan.clip)

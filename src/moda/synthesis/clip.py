@@ -1,13 +1,12 @@
 """One clip of the corpus: from its plan to sound and motion, and to files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from moda.audio.encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, frames_of
-from moda.codec.base import MotionCodec, Portrait
 from moda.files import atomic_path, read_json, write_json
 from moda.generation.video import VideoWriter
 from moda.motion.layout import get_layout
@@ -80,8 +79,8 @@ def _without_gaps(phones: Sequence[Phone], end: float) -> tuple[Phone, ...]:
     return (*covered, Phone(SILENCE, time, end))
 
 
-def perform(plan: ClipPlan, voice: Voice, rest: np.ndarray) -> Performance:
-    """Sound and motion of a clip; ``rest`` (59,) is the portrait's own motion, whose pose is kept."""
+def perform(plan: ClipPlan, voice: Voice) -> Performance:
+    """Sound and motion of a clip, the head swaying about the middle of the picture at scale 1."""
     speech = speak(plan, voice)
     num_frames = len(speech.waveform) // SAMPLES_PER_FRAME
     size = plan.speaker.articulation * EXPRESSIONS[plan.emotion].factor("jaw", plan.intensity)
@@ -92,7 +91,8 @@ def perform(plan: ClipPlan, voice: Voice, rest: np.ndarray) -> Performance:
     curves = curves + brows(speech.phones, num_frames, rng)
     curves = curves + gaze(num_frames, rng, pose)
     curves = np.maximum(curves, blinks(num_frames, rng, plan.speaker.blinks))
-    motion = np.concatenate([np.clip(curves, 0, 1), pose + rest[LAYOUT.groups["scale"].start :]], axis=1)
+    motion = np.concatenate([np.clip(curves, 0, 1), pose], axis=1)
+    motion[:, LAYOUT.groups["scale"]] += 1
     return Performance(speech.waveform, speech.phones, motion.astype(np.float32))
 
 
@@ -110,14 +110,17 @@ def is_complete(out: Path, plan: ClipPlan) -> bool:
     return read_json(sidecar).get("plan") == plan.fingerprint
 
 
-def write_clip(out: Path, plan: ClipPlan, voice: Voice, codec: MotionCodec, portrait: Portrait) -> int:
-    """Render a clip into ``out``/SPEAKER and return its number of frames; nothing half-written stays."""
+def write_clip(out: Path, plan: ClipPlan, voice: Voice, render: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Make a clip in ``out``/SPEAKER; nothing half-written stays.
+
+    render: motion (59,) to a uint8 RGB frame (plan.size, plan.size, 3).
+    """
     video, motion, sidecar = clip_paths(out, plan)
     sidecar.unlink(missing_ok=True)
-    performance = perform(plan, voice, portrait.rest)
-    with VideoWriter(video, codec.size, fps=LAYOUT.fps, audio=performance.waveform) as writer:
-        for frame in codec.decode(portrait, performance.motion):
-            writer.write(frame)
+    performance = perform(plan, voice)
+    with VideoWriter(video, plan.size, fps=LAYOUT.fps, audio=performance.waveform) as writer:
+        for row in performance.motion:
+            writer.write(render(row))
     with atomic_path(motion) as temporary, open(temporary, "wb") as file:
         np.savez(
             file,
@@ -133,4 +136,3 @@ def write_clip(out: Path, plan: ClipPlan, voice: Voice, codec: MotionCodec, port
         "voice": "piper_joe",
         "plan": plan.fingerprint,
     })  # fmt: skip
-    return len(performance.motion)

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
 from moda.audio.encoder import SAMPLE_RATE
-from moda.codec.base import MotionCodec
+from moda.codec.head.identity import random_head
+from moda.codec.head.renderer import HeadRenderer
 from moda.errors import UserError
 from moda.files import atomic_path, write_json
 from moda.progress import progress
 from moda.synthesis.clip import is_complete, speak, write_clip
+from moda.synthesis.piper import PiperVoice
 from moda.synthesis.plan import ClipPlan, plan_held_out
 from moda.synthesis.voice import Voice
 
@@ -69,16 +71,17 @@ def write_held_out_speech(path: str | Path, plans: Sequence[ClipPlan], *, second
     return " ".join(plan.sentences)
 
 
-def _render(out: Path, plans: Sequence[ClipPlan], workers: int) -> Iterator[int]:
-    """Render the clips; yield the number of frames of each as it is done, in any order."""
+def _render(out: Path, plans: Sequence[ClipPlan], workers: int) -> Iterator[None]:
+    """Render the clips; yield as each is done, in any order."""
     if workers == 1:
         for plan in plans:
-            yield _render_clip(out, plan)
+            _render_clip(out, plan)
+            yield
     else:
         yield from _render_in_processes(out, plans, min(workers, len(plans)))
 
 
-def _render_in_processes(out: Path, plans: Sequence[ClipPlan], workers: int) -> Iterator[int]:
+def _render_in_processes(out: Path, plans: Sequence[ClipPlan], workers: int) -> Iterator[None]:
     """One clip at a time a process, so that nothing waits in a queue when the user interrupts."""
     with _environment(dict.fromkeys(_SINGLE_THREAD, "1")):  # read by the libraries when a worker loads them
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_pin_threads)
@@ -98,23 +101,19 @@ def _render_in_processes(out: Path, plans: Sequence[ClipPlan], workers: int) -> 
             pool.shutdown(cancel_futures=True)
 
 
-def _render_clip(out: Path, plan: ClipPlan) -> int:
-    codec = _codec(plan.size, plan.supersample)
-    return write_clip(out, plan, _voice(), codec, codec.portrait(plan.speaker.portrait))
+def _render_clip(out: Path, plan: ClipPlan) -> None:
+    renderer = _renderer(plan.size, plan.supersample)
+    write_clip(out, plan, _voice(), partial(renderer.render, random_head(plan.speaker.head)))
 
 
 @cache
 def _voice() -> Voice:
-    from moda.synthesis.piper import PiperVoice
-
     return PiperVoice()
 
 
 @cache
-def _codec(size: int, supersample: int) -> MotionCodec:
-    from moda.codec.head import HeadCodec
-
-    return HeadCodec(size=size, supersample=supersample)
+def _renderer(size: int, supersample: int) -> HeadRenderer:
+    return HeadRenderer(size, supersample)
 
 
 def _pin_threads() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 class Speaker:
     """An identity; everything about it follows from the corpus seed and its number.
 
-    name: its folder. portrait: identity of the head codec. tempo: duration of speech relative to
+    name: its folder. head: seed of its appearance. tempo: duration of speech relative to
     the packaged voice. pitch: factor on its pitch and formants. gain: of the sound. noise: RMS of
     the room. articulation, liveliness: size of mouth and of head movements. blinks: a minute.
     """
 
     name: str
-    portrait: str
+    head: int
     tempo: float
     pitch: float
     gain: float
@@ -34,7 +34,7 @@ def draw_speaker(seed: int, number: int) -> Speaker:
     pitch_range = (1.06, 1.20) if number % 2 == 0 else (0.85, 1.00)
     return Speaker(
         name=f"speaker_{number:03d}",
-        portrait=f"head:{number}",
+        head=number,
         tempo=round(rng.uniform(1.05, 1.30), 3),
         pitch=round(rng.uniform(*pitch_range), 3),
         gain=round(rng.uniform(0.6, 1.2), 3),
