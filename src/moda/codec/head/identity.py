@@ -44,7 +44,7 @@ _SKINS: dict[str, tuple[RGB, ...]] = {
     "african": ((150, 104, 78), (118, 80, 60), (92, 62, 48)),
 }
 _HAIRS: dict[str, tuple[RGB, ...]] = {
-    "caucasian": ((46, 34, 28), (84, 58, 38), (128, 94, 58), (162, 128, 84), (120, 62, 36), (120, 114, 110)),
+    "caucasian": ((46, 34, 28), (68, 48, 34), (92, 64, 42), (128, 94, 58), (158, 124, 82), (112, 60, 36)),
     "asian": ((28, 24, 24), (40, 30, 26), (58, 42, 34)),
     "african": ((24, 20, 20), (34, 27, 24)),
 }
@@ -74,7 +74,7 @@ def random_head(seed: int) -> Head:
     weights[f"{first}-{sex}"] += share
     weights[f"{second}-{sex}"] += 1 - share
     for name in _some_details(rng):
-        weights[name] = float(rng.uniform(0.15, 0.65))
+        weights[name] = float(rng.uniform(0.15, 0.5))
     weights["head-age-incr"] = float(rng.uniform(0, 0.5))
 
     skin = _pick(rng, _SKINS[first], 8)

@@ -104,6 +104,13 @@ class HeadRenderer:
         return np.rint(small).astype(np.uint8)
 
 
+def rest_motion() -> np.ndarray:
+    """(59,) float32: no expression, canonical size, in the middle of the image, looking at the camera."""
+    motion = np.zeros(_LAYOUT.dim, np.float32)
+    motion[_LAYOUT.groups["scale"]] = 1
+    return motion
+
+
 def project(vertices: np.ndarray, motion: np.ndarray) -> np.ndarray:
     """Posed vertices (V, 3) to image positions (V, 2) in half widths, (0, 0) the middle, +y down.
 
