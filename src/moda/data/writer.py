@@ -4,7 +4,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -55,7 +55,7 @@ def write_shard(root: Path, split: str, index: int, samples: Iterable[Sample], w
     features, video = f"{split}/features-{index:06d}.tar", f"{split}/video-{index:06d}.tar"
     keys: set[str] = set()
     frames = 0
-    with _tar(root / features) as feature_tar, _tar(root / video if with_video else None) as video_tar:
+    with _tar(root / features) as feature_tar, _tar(root / video) if with_video else nullcontext() as video_tar:
         for sample in samples:
             record = sample.record
             key = check_key(record.key)
@@ -88,11 +88,8 @@ def dataset_fingerprint(shards: Iterable[Shard], *specs: object) -> str:
 
 
 @contextmanager
-def _tar(path: Path | None) -> Iterator[TarWriter | None]:
+def _tar(path: Path) -> Iterator[TarWriter]:
     """A tar whose bytes depend on its members alone: no time, no owner."""
-    if path is None:
-        yield None
-        return
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         writer = TarWriter(file, user="", group="", mode=0o444, compress=False, encoder=False, mtime=0)
         yield writer

@@ -11,6 +11,7 @@ import numpy as np
 # The landmarks end at the hair line and at the chin: this part of the face's size is added above,
 # so that the head, not the face, is centred.
 HAIR = 0.25
+TIGHT = 1.1  # the margin that is never given up
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ def crop_box(boxes: np.ndarray, frame_size: tuple[int, int], margin: float = 1.6
 
     boxes: (n, 4) landmark boxes x0, y0, x1, y1 in pixels; frame_size: (height, width).
     margin: side of the crop over the size of a face that does not move; motion adds to it what it
-    covers. The square is moved into the frame as far as that goes; only a square larger than the
-    frame needs padding.
+    covers. The square is moved into the frame as far as that goes, and in a frame that is tight
+    around the face the margin gives way (to ``TIGHT``) before the square reaches over the frame.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if margin < 1:
@@ -41,9 +42,10 @@ def crop_box(boxes: np.ndarray, frame_size: tuple[int, int], margin: float = 1.6
     face = np.median(np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]))
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     low[1] -= HAIR * face
-    side = round(float((high - low).max() + (margin - 1) * face))
-    left, top = np.round((low + high - side) / 2)
     height, width = frame_size
+    extent = float((high - low).max())
+    side = round(max(min(extent + (margin - 1) * face, height, width), extent + (min(margin, TIGHT) - 1) * face))
+    left, top = np.round((low + high - side) / 2)
     return CropBox(_into(left, side, width), _into(top, side, height), side)
 
 

@@ -1,0 +1,95 @@
+"""The settings of a preparation, checked once."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from moda.data_prep.sources import SPEAKER_FROM
+from moda.data_prep.splits import split_speakers
+
+from moda.errors import UserError
+
+FPS = 25
+
+
+@dataclass
+class SplitSettings:
+    """Arguments of ``splits.split_speakers``."""
+
+    val: float = 0.1
+    test: float = 0.1
+    pinned: dict[str, list[str]] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass
+class PrepareSettings:
+    """What ``conf/prepare.yaml`` holds. Times are in seconds, sizes in pixels.
+
+    codec, audio, detector: component specs for ``moda.build.build``.
+    clip_seconds, min_seconds: longest and shortest clip.
+    video_size: side of the stored crops; crop_margin: side of the crop over the size of the face.
+    detect_every: frames from one look for faces to the next while cutting clips.
+    min_face: size of the smallest face that is used, in the source; min_found: share of a clip's
+        frames in which the codec must find the face.
+    require_audio: refuse videos and clips without sound.
+    shard_size: clips in a shard at most. limit: use only the first so many videos.
+    workers: processes; 0 does everything in this one.
+    """
+
+    source: Path
+    out: Path
+    codec: dict[str, Any]
+    audio: dict[str, Any]
+    detector: dict[str, Any]
+    clip_seconds: float = 10.0
+    min_seconds: float = 1.0
+    video_size: int = 512
+    crop_margin: float = 1.6
+    detect_every: int = 5
+    min_face: int = 40
+    min_found: float = 0.9
+    require_audio: bool = True
+    speaker_from: str = "parent"
+    splits: SplitSettings = field(default_factory=SplitSettings)
+    shard_size: int = 256
+    limit: int | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        checks = {
+            "min_seconds": 0.2 <= self.min_seconds <= self.clip_seconds,
+            "video_size": self.video_size >= 64 and self.video_size % 2 == 0,
+            "crop_margin": 1 <= self.crop_margin <= 10,
+            "detect_every": 1 <= self.detect_every <= 12,
+            "min_face": self.min_face >= 1,
+            "min_found": 0 < self.min_found <= 1,
+            "speaker_from": self.speaker_from in SPEAKER_FROM,
+            "shard_size": self.shard_size >= 1,
+            "limit": self.limit is None or self.limit >= 1,
+            "workers": self.workers >= 0,
+        }
+        allowed = {
+            "min_seconds": "from 0.2 to clip_seconds",
+            "video_size": "an even number from 64",
+            "crop_margin": "from 1 to 10",
+            "detect_every": "from 1 to 12 frames",
+            "min_found": "above 0 and at most 1",
+            "speaker_from": f"one of {', '.join(SPEAKER_FROM)}",
+            "workers": "0 or more",
+        }
+        for name, good in checks.items():
+            if not good:
+                raise UserError(f"{name}={getattr(self, name)} must be {allowed.get(name, '1 or more')}")
+        split_speakers([], self.splits.val, self.splits.test)  # refuses wrong shares now, not in the end
+
+    def request(self) -> dict[str, Any]:
+        """Everything that shapes the data set, as plain values; leaves out where it is and who works."""
+        apart = {"source", "out", "workers", "splits"}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
+        return plain | {f"splits.{f.name}": getattr(self.splits, f.name) for f in fields(self.splits)}
+
+    def extraction(self) -> dict[str, Any]:
+        """The part of ``request`` that shapes what is read off one video."""
+        later = ("splits.", "shard_size", "limit", "speaker_from")
+        return {name: value for name, value in self.request().items() if not name.startswith(later)}

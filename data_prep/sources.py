@@ -1,0 +1,128 @@
+"""Which files are videos, who speaks in them, and what their clips are called."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from moda.data.schema import EMOTIONS, check_key
+from moda.errors import UserError
+from moda.files import read_json
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+SPEAKER_FROM = ("parent", "top", "file")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video file. ``relative`` is its path below the source folder, with ``/``."""
+
+    path: Path
+    relative: str
+
+    @property
+    def name(self) -> str:
+        """``relative`` fit to be printed and stored: every character that is not printable replaced."""
+        return printable(self.relative)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the relative path."""
+        return hashlib.sha256(os.fsencode(self.relative)).hexdigest()[:16]
+
+    @property
+    def sidecar(self) -> Path:
+        """Where a JSON file with labels may lie."""
+        return self.path.with_suffix(".json")
+
+    def key(self, number: int) -> str:
+        """Sample key of clip ``number``: readable, safe as a file name, and apart from every other key."""
+        stem = str(PurePosixPath(self.relative).with_suffix(""))
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[-80:] or "clip"
+        return check_key(f"{readable}-{number:04d}-{self.digest[:12]}")
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """Every video below ``folder``, in order of name; hidden files and folders are passed over.
+
+    Raises UserError when the folder is missing or holds no video.
+    """
+    if not folder.is_dir():
+        raise UserError(f"source={folder} is not a folder; give the folder that holds the videos")
+    found, entered = [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in entered:  # a link that leads back up
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(here, name)
+            if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                found.append(Source(path, path.relative_to(folder).as_posix()))
+    if not found:
+        raise UserError(f"source={folder} holds no video; files ending in {', '.join(VIDEO_SUFFIXES)} are looked for")
+    return sorted(found, key=lambda source: os.fsencode(source.relative))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the sidecar and the folders say of a video; ``notes`` tell what was wrong with them."""
+
+    speaker: str
+    emotion: str | None
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
+    """Speaker and emotion of a video.
+
+    A JSON file of the same name beside the video may hold "speaker" and "emotion" (one of
+    ``EMOTIONS``). Without a speaker there, ``speaker_from`` decides: ``parent`` takes the folder
+    that the video lies in, ``top`` the first folder below the source, ``file`` the file's own name;
+    a video directly in the source folder is its own speaker. A wrong value is noted and left out.
+    """
+    folders = PurePosixPath(source.relative).parts[:-1]
+    if not folders or speaker_from == "file":
+        speaker = str(PurePosixPath(source.relative).with_suffix(""))
+    else:
+        speaker = folders[0] if speaker_from == "top" else "/".join(folders)
+    speaker, emotion, notes = printable(speaker), None, []
+
+    sidecar = source.sidecar
+    if sidecar.is_file():
+        try:
+            value = read_json(sidecar)
+        except (UserError, OSError) as error:
+            value = {}
+            notes.append(f"sidecar {printable(sidecar.name)} was not read: {error}")
+        if not isinstance(value, dict):
+            value = {}
+            notes.append(f"sidecar {printable(sidecar.name)} was not used: it holds no JSON object")
+        if (given := value.get("speaker")) is not None:
+            if isinstance(given, str) and 0 < len(given.strip()) <= 128:
+                speaker = printable(given.strip())
+            else:
+                notes.append(f"sidecar speaker {given!r:.60} was not used: it must be a name of 1 to 128 characters")
+        if (given := value.get("emotion")) is not None:
+            if given in EMOTIONS:
+                emotion = given
+            else:
+                notes.append(f"sidecar emotion {given!r:.60} is unknown and was left out; known: {', '.join(EMOTIONS)}")
+    return Labels(speaker, emotion, tuple(notes))
+
+
+def state_of(path: Path) -> str:
+    """Size and time of change of a file, by which it is recognised; empty where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def printable(text: str) -> str:
+    """``text`` with everything that could disturb a terminal or an encoder replaced by U+FFFD."""
+    return "".join(character if character.isprintable() else "�" for character in text)
