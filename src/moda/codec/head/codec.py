@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from moda.codec.base import EncodedClip, Portrait
-from moda.codec.head.correspondence import BASE_HEAD, image_points, load_landmarks
+from moda.codec.head.correspondence import image_points, load_landmarks
 from moda.codec.head.fit import fit_head, read_image
 from moda.codec.head.identity import Head, random_head
 from moda.codec.head.pose import KEY_LANDMARKS, identity_vector, measure_pose, unpose
@@ -23,14 +23,16 @@ from moda.weights import find
 CODEC_VERSION = 1  # raise when the same frames would give other numbers
 _MIN_FOUND = 0.5  # share of frames that must show a face
 _TREMOR = 0.02  # what the landmarker's blendshapes waver by on a still face
-_INNER_LIPS = ((82, 87), (13, 14), (312, 317))  # upper and lower landmark, left to right
+_INNER_LIPS = np.array([(82, 87), (13, 14), (312, 317)])  # upper and lower landmark
 _LAYOUT = get_layout("head59")
+_GROUPS = tuple(_LAYOUT.groups[name] for name in ("expression", "scale", "translation", "rotation"))
 _EXPRESSION = _LAYOUT.groups["expression"]
+_JAW_OPEN = _LAYOUT.index("jawOpen")
 
 
 @dataclass(frozen=True, eq=False)
 class HeadSource:
-    """What ``HeadCodec.decode`` renders: a head, and the (52,) blendshapes it measures at rest."""
+    """What ``HeadCodec.decode`` renders: a head, and the motion (59,) measured on its neutral face."""
 
     head: Head
     neutral: np.ndarray
@@ -39,10 +41,12 @@ class HeadSource:
 class HeadCodec:
     """Motion codec of layout head59: [52 blendshapes | scale, tx, ty, tz | pitch, yaw, roll].
 
-    Blendshapes are what MediaPipe measures, in [0, 1]. It reads a face of its own into every
-    person (raised brows, a pucker), so ``decode`` takes as zero what it measures on the portrait's
-    own neutral face: decode undoes encode, and ``Portrait.rest`` renders as the neutral face.
-    True ARKit curves are rendered by ``HeadRenderer`` itself.
+    Motion is what is measured: MediaPipe's blendshapes in [0, 1], jawOpen corrected so that the lips
+    are as far apart as the landmarks see them, and the pose of ``pose.measure_pose``. Both read
+    something of their own into every face (raised brows, a pucker, a few degrees of pitch), so
+    ``decode`` takes for neutral what it measures on the portrait's own neutral face: decode undoes
+    encode, and ``Portrait.rest`` renders as the neutral face. True ARKit curves, without that, are
+    what ``HeadRenderer`` renders.
     Scale 1 is the canonical size; translation is that of the centre of the head in half image
     widths, +x right, +y down, z 0; angles are those of ``moda.motion.rotation``: positive pitch
     looks down, positive yaw turns to the left of the image, positive roll tilts clockwise.
@@ -90,8 +94,8 @@ class HeadCodec:
                 continue
             last = face
             points = image_points(face, frame.shape[1])
-            rows.append(_motion(face, points))
             unposed.append(unpose(points))
+            rows.append(self._motion(face, points, unposed[-1]))
         seen = np.array(found, bool)
         if len(rows) == 0 or seen.mean() < _MIN_FOUND:
             raise UserError(
@@ -116,13 +120,12 @@ class HeadCodec:
 
     def portrait_of(self, head: Head) -> Portrait:
         """Prepare a head: measure what the landmarker sees on its neutral face."""
-        motion = rest_motion()
         try:
-            measured = self.encode([self.renderer.render(head, motion)])
+            measured = self.encode([self.renderer.render(head, rest_motion())])
         except UserError as error:
             raise UserError("no face can be measured on this head; choose another portrait") from error
-        motion[_EXPRESSION] = measured.motion[0, _EXPRESSION]
-        return Portrait(measured.identity, motion, HeadSource(head, motion[_EXPRESSION].copy()))
+        rest = measured.motion[0]
+        return Portrait(measured.identity, rest, HeadSource(head, rest.copy()))
 
     def decode(self, portrait: Portrait, motion: np.ndarray) -> Iterator[np.ndarray]:
         """Render measured motion (T, 59) frame by frame: uint8 RGB (size, size, 3)."""
@@ -138,29 +141,47 @@ class HeadCodec:
 
     @cached_property
     def _aperture(self) -> np.ndarray:
-        """(52,) lip opening that each blendshape at 1 adds on the base head."""
-        mesh, vertices = self.renderer.mesh, load_landmarks().vertices
-        upper, lower = vertices[[pair[0] for pair in _INNER_LIPS]], vertices[[pair[1] for pair in _INNER_LIPS]]
-        opening = (mesh.expressions[:, lower, 1] - mesh.expressions[:, upper, 1]).mean(1)
-        rest = BASE_HEAD.vertices(mesh)
-        return opening / np.linalg.norm(rest[vertices[61]] - rest[vertices[291]])
+        """(52,) opening of the lips that each blendshape at 1 adds, over the width of the mouth at rest."""
+        template = load_landmarks().template
+        return self._opening / np.linalg.norm(template[61] - template[291])
+
+    @cached_property
+    def _opening(self) -> np.ndarray:
+        """(52,) height between the inner lips, in head units, that each blendshape at 1 adds."""
+        upper, lower = load_landmarks().vertices[_INNER_LIPS.T]
+        expressions = self.renderer.mesh.expressions
+        return (expressions[:, lower, 1] - expressions[:, upper, 1]).mean(1)
+
+    def _motion(self, face: Face, points: np.ndarray, unposed: np.ndarray) -> np.ndarray:
+        """(59,) of a face, from its landmarks (478, 3) in the image and unposed."""
+        blendshapes = face.blendshapes.astype(np.float64)
+        opening = _lip_height(unposed) - _lip_height(load_landmarks().template)
+        missing = (opening - blendshapes @ self._opening) / self._opening[_JAW_OPEN]
+        blendshapes[_JAW_OPEN] = np.clip(blendshapes[_JAW_OPEN] + missing, 0, 1)
+        pose = measure_pose(points)
+        return np.array([*blendshapes, pose.scale, *pose.translation, 0.0, *pose.angles], np.float32)
 
     def _named_portrait(self, seed: int) -> Portrait:
         return self.portrait_of(random_head(seed))
 
 
 def calibrate(motion: np.ndarray, neutral: np.ndarray) -> np.ndarray:
-    """Measured motion (59,) to what to render (59,): the neutral reading becomes 0, 1 stays 1."""
-    calibrated = np.array(motion, np.float32)
-    floor = np.minimum(neutral + _TREMOR, 0.9)
-    calibrated[_EXPRESSION] = np.clip((calibrated[_EXPRESSION] - floor) / (1 - floor), 0, 1)
-    return calibrated
+    """Measured motion (59,) to what to render (59,), given what the neutral face at rest measures.
+
+    The neutral reading of a blendshape becomes 0 and 1 stays 1; pose is taken relative to it.
+    """
+    blendshapes, (scale,), translation, angles = (motion[part] for part in _GROUPS)
+    blendshapes_0, (scale_0,), translation_0, angles_0 = (neutral[part] for part in _GROUPS)
+    floor = np.minimum(blendshapes_0 + _TREMOR, 0.9)
+    expression = np.clip((blendshapes - floor) / (1 - floor), 0, 1)
+    size = scale / scale_0
+    return np.array([*expression, size, *(translation - size * translation_0), *(angles - angles_0)], np.float32)
 
 
-def _motion(face: Face, points: np.ndarray) -> np.ndarray:
-    pose = measure_pose(points)
-    motion = np.concatenate([face.blendshapes, [pose.scale, *pose.translation, 0.0], pose.angles])
-    return motion.astype(np.float32)
+def _lip_height(unposed: np.ndarray) -> float:
+    """Height between the inner lips of unposed landmarks (478, 3), in head units."""
+    upper, lower = unposed[_INNER_LIPS.T, 1]
+    return float((lower - upper).mean())
 
 
 def _follow(faces: list[Face], last: Face | None) -> Face | None:
