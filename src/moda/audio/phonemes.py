@@ -103,7 +103,7 @@ def _open_session():
     try:
         from hama import _engine
     except ImportError as error:
-        raise UserError('the phoneme encoder needs hama; install it with: pip install "moda[head]"') from error
+        raise UserError("the phoneme encoder needs hama; install it with: pip install --no-deps hama") from error
     if not _engine.available():
         raise UserError("hama has no engine for this kind of machine; use the log-mel encoder (audio=logmel)")
     try:

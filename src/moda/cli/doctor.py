@@ -1,0 +1,172 @@
+"""``moda doctor``: what works on this machine, what is missing, and what to do about it."""
+
+import argparse
+import importlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from moda.cli.weights import console
+from moda.errors import UserError
+from moda.weights import REGISTRY
+from moda.weights.locate import cache_dir, check, locate
+
+# import name -> what needs it; without one of these nothing works
+CORE_MODULES = {
+    "torch": "everything that is learned", "lightning": "training", "hydra": "configuration",
+    "webdataset": "shards", "decord": "decoding video (distribution decord2)", "av": "writing video, reading sound",
+    "cv2": "pictures (distribution opencv-python-headless)", "soxr": "resampling", "soundfile": "writing sound",
+    "scipy": "mathematics", "safetensors": "export", "torchmetrics": "metrics", "wandb": "logging",
+}  # fmt: skip
+# import name -> what needs it, and what to give pip
+EXTRA_MODULES = {
+    "mediapipe": ("face landmarks", "--no-deps mediapipe absl-py flatbuffers"),
+    "hama": ("phoneme features", "--no-deps hama"),
+    "onnxruntime": ("the packaged voice", "onnxruntime"),
+    "onnx": ("the packaged voice", "onnx"),
+    "deepspeed": ("ZeRO training on GPUs", "deepspeed"),
+}
+CODECS: tuple[tuple[str, Literal["r", "w"]], ...] = (
+    ("libx264", "w"),
+    ("aac", "w"),
+    ("h264", "r"),
+    ("aac", "r"),
+    ("flac", "r"),
+    ("mp3float", "r"),
+)
+_LITTLE_SPACE = 5e9  # bytes; the demo needs about one
+
+
+class Finding(NamedTuple):
+    """One row of the table. state: "ok", "missing" (a part will not work) or "broken" (the core will not)."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def main(argv: list[str]) -> int:
+    """Print the table; status 1 if something that the core needs is missing."""
+    parser = argparse.ArgumentParser(prog="moda doctor", description="Say what works here and what is missing.")
+    parser.parse_args(argv)
+    table = Table("what", "state", "detail")
+    colours = {"ok": "green", "missing": "yellow", "broken": "red"}
+    broken = 0
+    for finding in examine():
+        table.add_row(finding.what, Text(finding.state, style=colours[finding.state]), Text(finding.detail))
+        broken += finding.state == "broken"
+    console().print(table)
+    print(f"{broken} thing(s) the core needs are broken" if broken else "the core is ready")
+    return int(broken > 0)
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, in the order of the table."""
+    yield _python()
+    yield from map(_core_module, CORE_MODULES)
+    yield from map(_extra_module, EXTRA_MODULES)
+    yield from _codecs()
+    yield _processor()
+    yield from map(_weight, REGISTRY)
+    yield _cache()
+    yield _disk()
+
+
+def _python() -> Finding:
+    state = "ok" if sys.version_info >= (3, 11) else "broken"
+    return Finding("python", state, f"{platform.python_version()} on {platform.platform()}; 3.11 or newer is needed")
+
+
+def _import(name: str) -> str | Exception:
+    """Version of a module, or why it cannot be imported (a broken native library raises anything)."""
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        return error
+    return str(getattr(module, "__version__", "installed"))
+
+
+def _core_module(name: str) -> Finding:
+    result = _import(name)
+    if isinstance(result, Exception):
+        return Finding(name, "broken", f"{CORE_MODULES[name]}: {_line(result)}; pip install -c constraints.txt -e .")
+    return Finding(name, "ok", f"{result}; {CORE_MODULES[name]}")
+
+
+def _extra_module(name: str) -> Finding:
+    purpose, packages = EXTRA_MODULES[name]
+    result = _import(name)
+    if isinstance(result, Exception):
+        return Finding(name, "missing", f"{purpose}: {_line(result)}; pip install -c constraints.txt {packages}")
+    return Finding(name, "ok", f"{result}; {purpose}")
+
+
+def _codecs() -> Iterator[Finding]:
+    try:
+        from av.codec import Codec
+    except ImportError:
+        return  # already reported
+    for name, mode in CODECS:
+        what = f"{'encode' if mode == 'w' else 'decode'} {name}"
+        try:
+            Codec(name, mode)
+        except ValueError:
+            yield Finding(
+                what, "broken", "this build of PyAV lacks it; install the wheel: pip install --force-reinstall av"
+            )
+        else:
+            yield Finding(what, "ok", "FFmpeg inside PyAV")
+
+
+def _processor() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    detail = f"{cores} CPU core(s)"
+    try:
+        import torch
+    except ImportError:
+        return Finding("processor", "ok", detail)
+    if not torch.cuda.is_available():
+        return Finding("processor", "ok", f"{detail}, no GPU that torch {torch.__version__} can use")
+    names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    return Finding("processor", "ok", f"{detail}, {names}")
+
+
+def _weight(name: str) -> Finding:
+    weight, what = REGISTRY[name], f"weight {name}"
+    try:
+        located = locate(name)
+        if located is None:
+            return Finding(what, "missing", f"{weight.purpose}; run `moda weights get {name}`")
+        check(weight, located.path)
+    except UserError as error:
+        return Finding(what, "missing", str(error))
+    return Finding(what, "ok", f"{located.place}; {weight.purpose}")
+
+
+def _cache() -> Finding:
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache_dir()):
+            return Finding("cache", "ok", str(cache_dir()))
+    except OSError as error:
+        return Finding(
+            "cache", "missing", f"{cache_dir()}: {error.strerror}; set XDG_CACHE_HOME to a place you can write"
+        )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    state = "ok" if free > _LITTLE_SPACE else "missing"
+    return Finding("disk space here", state, f"{free / 1e9:.1f} GB free; {_LITTLE_SPACE / 1e9:.0f} GB are comfortable")
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
