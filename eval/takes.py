@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moda.motion.statistics import MotionStatistics
+from moda.motion.statistics import DEAD_STD, MotionStatistics
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Take:
     lips, truth_lips: (T,) ``MotionCodec.lip_aperture`` of the two, in mouth widths.
     loudness: (T,) of the clip's own sound, or None when the data set holds no sound.
     speech: slice of the frames from the first to the last audible sound of every voice involved.
-    statistics: of the training set; its divisor makes dimensions comparable.
+    statistics: of the training set.
     """
 
     key: str
@@ -32,8 +32,19 @@ class Take:
     def fps(self) -> int:
         return self.statistics.layout.fps
 
-    def live(self, motion: np.ndarray) -> np.ndarray:
-        """(T, D) ``motion`` in training standard deviations, without the dead dimensions: (T, D')."""
-        statistics = self.statistics
-        alive = [i for i, name in enumerate(statistics.layout.names) if name not in statistics.dead]
-        return statistics.normalize(np.asarray(motion, np.float64))[:, alive]
+    def scaled(self, motion: np.ndarray) -> np.ndarray:
+        """(T, D) ``motion`` in units of ``group_scale``, about the training mean, in float64."""
+        return (np.asarray(motion, np.float64) - self.statistics.mean) / group_scale(self.statistics)
+
+
+def group_scale(statistics: MotionStatistics) -> np.ndarray:
+    """(D,) unit of each dimension: the root mean square of the training standard deviations of its group.
+
+    Within a group (expression, rotation, ...) dimensions share their natural unit. Their own standard
+    deviations would not do: one that hardly moves in training would outweigh all others where it does.
+    """
+    scale = np.ones(statistics.layout.dim)
+    for group in statistics.layout.groups.values():
+        size = np.sqrt(np.mean(statistics.std[group] ** 2))
+        scale[group] = size if size >= DEAD_STD else 1.0
+    return scale

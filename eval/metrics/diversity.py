@@ -8,7 +8,7 @@ from moda.eval.takes import Take
 
 
 class Diversity(ClipMetric):
-    """Standard deviation over the takes of one clip, averaged over frames and moving dimensions.
+    """Standard deviation over the takes of one clip, averaged over frames and dimensions.
 
     Undefined for a row with one take a clip: the truth happened once.
     """
@@ -17,14 +17,14 @@ class Diversity(ClipMetric):
     unit = "σ"
     meaning = (
         "standard deviation of a clip's motion over seeds (in the mismatched row: over other clips' sound), "
-        "in training standard deviations"
+        "in standard deviations of the training set"
     )
 
     def of_clip(self, takes: Sequence[Take]) -> float:
         if len(takes) < 2:
             return float("nan")
         length = min(len(take.motion) for take in takes)
-        motions = np.stack([take.live(take.motion[:length]) for take in takes])  # (takes, T, D')
+        motions = np.stack([take.scaled(take.motion[:length]) for take in takes])  # (takes, T, D)
         return float(motions.std(0, ddof=1).mean())
 
     def of_take(self, take: Take) -> float:
@@ -49,10 +49,10 @@ class MotionRange(ClipMetric):
     title = "motion range"
     unit = "× truth"
     better = "1"
-    meaning = "standard deviation over time, averaged over all moving dimensions, divided by that of ground truth"
+    meaning = "standard deviation over time, averaged over all dimensions, divided by that of ground truth"
 
     def of_take(self, take: Take) -> float:
-        return ratio(take.live(take.motion).std(0).mean(), take.live(take.truth).std(0).mean())
+        return ratio(take.scaled(take.motion).std(0).mean(), take.scaled(take.truth).std(0).mean())
 
 
 def ratio(value: float, truth: float) -> float:

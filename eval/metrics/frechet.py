@@ -28,7 +28,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def motion_features(motion: np.ndarray, fps: int) -> np.ndarray:
-    """Poses and their velocities: (T, D) normalised motion to (T - 1, 2 D); velocity per 0.1 s, to weigh like poses."""
+    """Poses and their velocities: (T, D) scaled motion to (T - 1, 2 D); velocity per 0.1 s, to weigh like poses."""
     return np.concatenate([motion[1:], np.diff(motion, axis=0) * fps / 10], axis=1)
 
 
@@ -42,7 +42,7 @@ class FrechetMotion(Metric):
     title = "Fréchet motion"
     better = "lower"
     meaning = (
-        "squared Fréchet distance of poses and velocities to ground truth, in training standard deviations, "
+        "squared Fréchet distance of poses and velocities to ground truth, in standard deviations of the training set, "
         "on up to 32 principal components of ground truth; biased upwards when frames are few"
     )
 
@@ -50,8 +50,8 @@ class FrechetMotion(Metric):
         takes = [take for clip in clips for take in clip]
         if not takes:
             return Score(None)
-        truth = np.concatenate([motion_features(take.live(take.truth), take.fps) for take in takes])
-        motion = np.concatenate([motion_features(take.live(take.motion), take.fps) for take in takes])
+        truth = np.concatenate([motion_features(take.scaled(take.truth), take.fps) for take in takes])
+        motion = np.concatenate([motion_features(take.scaled(take.motion), take.fps) for take in takes])
         # frames of the clips, not of the takes: a second seed adds no new truth
         kept = min(MAX_DIMENSIONS, sum(len(clip[0].truth) for clip in clips if clip) // FRAMES_PER_DIMENSION)
         if kept < 1:

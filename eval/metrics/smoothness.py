@@ -17,7 +17,7 @@ class Smoothness(ClipMetric):
     title = "jerk"
     unit = "× truth"
     better = "1"
-    meaning = "smoothness: mean absolute jerk over all moving dimensions, divided by that of ground truth"
+    meaning = "smoothness: mean absolute jerk over all dimensions, divided by that of ground truth"
 
     def of_take(self, take: Take) -> float:
-        return ratio(mean_jerk(take.live(take.motion), take.fps), mean_jerk(take.live(take.truth), take.fps))
+        return ratio(mean_jerk(take.scaled(take.motion), take.fps), mean_jerk(take.scaled(take.truth), take.fps))

@@ -10,14 +10,14 @@ from moda.eval.metrics.frechet import FrechetMotion, frechet_distance
 from moda.eval.metrics.lag import AudioVisualLag, Lag, WithinOneFrame, best_lag, cross_correlation
 from moda.eval.metrics.loudness import AudioVisualCorrelation, frame_energy, loudness, speech_span
 from moda.eval.metrics.smoothness import Smoothness, mean_jerk
-from moda.eval.takes import Take
+from moda.eval.takes import Take, group_scale
 
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
 
 LAYOUT = get_layout("head59")
 JAW = LAYOUT.index("jawOpen")
-STATISTICS = MotionStatistics(LAYOUT, np.zeros(59), np.r_[np.full(58, 0.1), 0.0], 1000)
+STATISTICS = MotionStatistics(LAYOUT, np.zeros(59), np.full(59, 0.1), 1000)
 
 
 def random_motion(frames=100, seed=0):
@@ -133,6 +133,14 @@ def test_blinks_are_counted_once_each():
     motion = np.zeros((250, 59))
     motion[:, list(LAYOUT.subsets["blink"])] = closure[:, None]
     assert BlinkRate().of_take(take(motion, motion)) == pytest.approx(2 * 6)  # in ten seconds
+
+
+def test_a_dimension_that_hardly_moved_in_training_does_not_outweigh_the_others():
+    std = np.full(59, 0.1)
+    std[0] = 2e-4
+    scale = group_scale(MotionStatistics(LAYOUT, np.zeros(59), std, 100))
+    assert scale[:52] == pytest.approx(0.1 * np.sqrt(51 / 52), rel=1e-4) and scale[52:] == pytest.approx(0.1)
+    assert group_scale(MotionStatistics(LAYOUT, np.zeros(59), np.zeros(59), 100)) == pytest.approx(1)
 
 
 def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_clips():
