@@ -1,5 +1,6 @@
 """Writing files so that a reader never meets half of one, and naming their content."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from moda.errors import UserError
+
+_WRITE_FAILURES = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 
 @contextmanager
@@ -33,6 +38,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
             _remove(final)
         os.replace(temporary, final)
     except OSError as error:
+        if error.errno not in _WRITE_FAILURES:
+            raise  # the body failed at something else, as reading its source
         raise UserError(
             f"cannot write {final}: {error.strerror or error}; free space or choose another place"
         ) from error

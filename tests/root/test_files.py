@@ -65,3 +65,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match="cannot make the folder"), atomic_path(tmp_path / "file" / "x" / "a.json"):
         pass
+
+
+def test_a_failure_that_is_not_of_the_write_keeps_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "value.json"):
+        (tmp_path / "absent").read_bytes()

@@ -80,7 +80,9 @@ def load_dictionary() -> Mapping[str, tuple[str, ...]]:
     try:
         from pocketsphinx import get_model_path
     except ImportError as error:
-        raise UserError('the demo corpus needs pocketsphinx; install it with: pip install "moda[demo]"') from error
+        raise UserError(
+            "the demo corpus needs pocketsphinx; install it with: pip install --no-deps pocketsphinx"
+        ) from error
     path = Path(str(get_model_path("en-us"))) / "cmudict-en-us.dict"
     entries = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {word: tuple(phones) for word, *phones in entries}
