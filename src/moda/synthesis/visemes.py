@@ -65,7 +65,7 @@ _SIBILANT = _viseme(1.10, 0.60, jaw=0.07, stretch=0.18, lower_down=0.28, upper_u
 _PALATAL = _viseme(1.00, 1.00, jaw=0.10, funnel=0.48, pucker=0.16)
 _VELAR = _viseme(0.35, 0.15, jaw=0.20)
 _DENTAL = _viseme(0.70, 0.50, jaw=0.16, tongue=0.18, lower_down=0.14, upper_up=0.06)
-_LABIODENTAL = _viseme(1.00, 1.60, jaw=0.08, roll_lower=0.38, upper_up=0.22)
+_LABIODENTAL = _viseme(1.40, 2.00, jaw=0.06, roll_lower=0.50, upper_up=0.18)
 
 # Diphthongs move from the first viseme to the second.
 VISEMES: dict[str, tuple[Viseme, ...]] = {
