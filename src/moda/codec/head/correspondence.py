@@ -7,6 +7,7 @@ included), with which the pose of any face is measured. Run it again after a cha
 the renderer: ``python -c "from moda.codec.head.correspondence import *; write_landmarks()"``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -67,13 +68,12 @@ def image_points(face: Face, size: int) -> np.ndarray:
     return face.landmarks.astype(np.float64) * (2 / size) - np.array([1.0, 1.0, 0.0])
 
 
-def measure_landmarks(size: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (478,), template (478, 3) and mean shape (K,) from renders, see ``Landmarks``."""
+def measure_landmarks(heads: Sequence[Head], size: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices (478,), template (478, 3) and mean shape (K,) from renders of ``heads``, see ``Landmarks``."""
     from moda.codec.head.renderer import HeadRenderer, project, rest_motion
     from moda.face.landmarker import FaceLandmarker
 
     renderer, motion = HeadRenderer(size), rest_motion()
-    heads = [BASE_HEAD, *map(random_head, _RANDOM_HEADS)]
     squared, places = 0.0, []
     with FaceLandmarker(max_faces=1) as landmarker:
         for head in heads:
@@ -90,7 +90,7 @@ def measure_landmarks(size: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def write_landmarks() -> None:
     """Measure the landmarks and store them beside the code."""
-    vertices, template, shape = measure_landmarks()
+    vertices, template, shape = measure_landmarks([BASE_HEAD, *map(random_head, _RANDOM_HEADS)])
     write_json(
         _FILE,
         {

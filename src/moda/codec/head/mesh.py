@@ -25,7 +25,7 @@ from moda.motion.layout import ARKIT_BLENDSHAPES
 from moda.weights import find
 from moda.weights.locate import cache_dir
 
-MESH_VERSION = 4  # raise when the arrays below change for the same files
+MESH_VERSION = 5  # raise when the arrays below change for the same files
 HEAD_UNIT = 0.577  # half image widths in one MakeHuman unit (10 cm) at scale 1
 CENTRE = np.array([0.0, 7.1, 0.3])  # MakeHuman coordinates of the origin
 _PARTS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
@@ -128,7 +128,7 @@ def build_arrays(directory: Path) -> dict[str, np.ndarray]:
         "texels": texels.astype(np.float32),
         "part": part,
         "follow": _follow(points[used]).astype(np.float32),
-        "occlusion": bake_occlusion(vertices, quads, quads[(part >= LEFT_EYE) & (part <= MOUTH)]).astype(np.float32),
+        "occlusion": _occlusion(vertices, quads, part).astype(np.float32),
         "expressions": np.stack(expressions).astype(np.float32),
         "shapes": np.stack(shapes).astype(np.float32),
         "masks": np.stack([_bake_mask(directory, name, texels, part, texture[corners]) for name in _MASKS]),
@@ -188,6 +188,15 @@ def _follow(points: np.ndarray) -> np.ndarray:
     height = points[:, 1] + 0.5 * np.clip(points[:, 2] - 0.5, 0, 0.8)
     t = np.clip((height - 5.6) / (6.4 - 5.6), 0, 1)
     return t * t * (3 - 2 * t)
+
+
+def _occlusion(vertices: np.ndarray, quads: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Ambient occlusion (V,) of the face at rest, but as bright inside the mouth as when it opens."""
+    occlusion = bake_occlusion(vertices, quads)
+    for floor, parts in ((0.45, (LEFT_EYE, RIGHT_EYE, TONGUE, MOUTH)), (0.8, (UPPER_TEETH, LOWER_TEETH))):
+        inside = np.unique(quads[np.isin(part, parts)])
+        occlusion[inside] = np.maximum(occlusion[inside], floor)
+    return occlusion
 
 
 def _texels(vertices: np.ndarray, quads: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -8,11 +8,10 @@ _SIZE = 320  # pixels of one shadow view
 _BIAS = 0.012  # head units a vertex is lifted off its own surface
 
 
-def bake_occlusion(vertices: np.ndarray, quads: np.ndarray, inside: np.ndarray, directions: int = 64) -> np.ndarray:
+def bake_occlusion(vertices: np.ndarray, quads: np.ndarray, directions: int = 64) -> np.ndarray:
     """(V,) visible share in [0, 1], cosine-weighted over the half space towards the viewer and above.
 
-    vertices (V, 3) in image axes; quads (Q, 4); inside (K, 4): quads of mouth and eyes, whose vertices
-    get at least 0.45, since the lips that cover them here will open.
+    vertices (V, 3) in image axes; quads (Q, 4).
     """
     corners = vertices[quads]
     faces = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
@@ -26,9 +25,7 @@ def bake_occlusion(vertices: np.ndarray, quads: np.ndarray, inside: np.ndarray, 
         weight = np.maximum(normals @ direction, 0)
         seen += weight * _visible(vertices, quads, lifted, direction)
         total += weight
-    share = seen / total
-    share[np.unique(inside)] = np.maximum(share[np.unique(inside)], 0.45)
-    return share
+    return seen / total
 
 
 def _sky(count: int) -> np.ndarray:

@@ -47,24 +47,29 @@ class HeadRenderer:
         """One uint8 RGB frame (size, size, 3) of ``head`` at one head59 ``motion`` (59,)."""
         prepared = self._prepared(head)
         vertices = self.pose(prepared.vertices, motion)
+        corners, order, index = self.paint(vertices, motion)
+        quads = self.mesh.quads[order]
+        light, gloss = self._light(vertices)
+        values = np.concatenate([self.mesh.texels[order], light[quads][..., None], gloss[quads][..., None]], -1)
+        rank = np.zeros(len(corners) + 1, np.int32)
+        rank[order + 1] = np.arange(1, len(order) + 1, dtype=np.int32)
+        return self._shade(prepared.texture, rank[index.ravel()], planes(corners[order], values))
+
+    def paint(self, vertices: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which quad is seen at every sample, for posed vertices (V, 3).
+
+        Returns corners (Q, 4, 2) in samples, the quads that face the camera from far to near, and the
+        index image (side, side): one plus the quad seen there, 0 for the background.
+        """
         side = self.size * self.supersample
-        points = (project(vertices, motion) + 1) * (side / 2) - 0.5
         quads = self.mesh.quads
-        corners = points[quads]
+        corners = ((project(vertices, motion) + 1) * (side / 2) - 0.5)[quads]
         low, high = corners.min(1), corners.max(1)
         visible = (signed_area(corners) < 0) & (high > 0).all(1) & (low < side).all(1)
         depth = vertices[:, 2][quads].mean(1) + _BEHIND * self._inner
         chosen = np.flatnonzero(visible)
         order = chosen[np.argsort(-depth[chosen], kind="stable")]
-
-        light, gloss = self._light(vertices)
-        index = paint_indices(corners, order, side, side).ravel()
-        values = np.concatenate(
-            [self.mesh.texels[order], light[quads[order]][..., None], gloss[quads[order]][..., None]], -1
-        )
-        rank = np.zeros(len(quads) + 1, np.int32)
-        rank[order + 1] = np.arange(1, len(order) + 1, dtype=np.int32)
-        return self._shade(prepared.texture, rank[index], planes(corners[order], values))
+        return corners, order, paint_indices(corners, order, side, side)
 
     def pose(self, rest: np.ndarray, motion: np.ndarray) -> np.ndarray:
         """Vertices at rest (V, 3) to vertices (V, 3) with expression, rotation and scale, about the centre."""

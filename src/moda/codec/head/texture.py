@@ -60,6 +60,7 @@ def _skin(head: Head, mesh: HeadMesh, rng: np.random.Generator) -> tuple[np.ndar
     gloss = 70 + 50 * _bump(side, 5) * _bump(elevation + 8, 8) + 30 * _bump(side, 18) * _bump(elevation - 36, 9)
 
     stubble = head.stubble * _smoothstep((-14 - elevation) / 6 - np.clip(side - 52, 0, None) / 4 + 0.5)
+    stubble *= _smoothstep((elevation + 50) / 8)  # clean-shaven down the neck
     stubble *= 1 - _bump(side, 3) * _bump(elevation + 14, 1.5)
     colour = _blend(colour, _array(head.hair), 0.5 * stubble * (0.8 + 0.2 * _noise(rng, side.shape, 1)))
     lips = np.clip(mesh.mask("lips") * 1.2, 0, 1)
@@ -121,10 +122,10 @@ def _eye(texture: np.ndarray, head: Head, rng: np.random.Generator) -> None:
 
 def _teeth(texture: np.ndarray) -> None:
     across, down = atlas.TEETH.grid()
-    position = (across - 0.5) * 26  # about a dozen teeth between the corners of the mouth
+    position = (across - 0.5) * 22  # about a dozen teeth between the corners of the mouth
     gap = np.exp(-((np.abs(position - np.rint(position)) / 0.09) ** 2))
     gum = _smoothstep((0.25 - down) / 0.1)
-    colour = _blend(_array([214, 206, 190]) * np.ones((*gap.shape, 1)), _array([120, 96, 84]), 0.5 * gap)
+    colour = _blend(_array([232, 226, 212]) * np.ones((*gap.shape, 1)), _array([120, 96, 84]), 0.3 * gap)
     colour = _blend(colour, _array([160, 84, 82]), gum)
     texture[atlas.TEETH.slices] = np.concatenate([colour, np.full((*gap.shape, 1), 90)], -1)
 
