@@ -8,15 +8,27 @@ this package is ever called from one.
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from moda.errors import UserError
 
 
 def build(spec: Mapping[str, Any], **kwargs: Any) -> Any:
-    """Instantiate ``spec``; a ``_target_`` outside ``moda``, at any depth, is refused."""
+    """Instantiate ``spec``; a ``_target_`` outside ``moda``, at any depth, is refused.
+
+    A UserError of the component itself comes through as it is, without Hydra's traceback around it.
+    """
     _check(spec)
-    return instantiate(spec, **kwargs, _convert_="all")
+    try:
+        return instantiate(spec, **kwargs, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def _check(value: Any) -> None:

@@ -11,6 +11,11 @@ def test_builds_a_component_of_ours() -> None:
     assert isinstance(build(SPEC), MotionLayout)
 
 
+def test_a_user_error_of_the_component_comes_through() -> None:
+    with pytest.raises(UserError, match="^unknown motion layout 'tail99'"):
+        build({**SPEC, "name": "tail99"})
+
+
 @pytest.mark.parametrize(
     "spec",
     [

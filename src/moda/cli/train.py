@@ -3,7 +3,6 @@
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 
 from moda.cli.hydra_app import run_hydra
 from moda.errors import UserError
@@ -23,13 +22,11 @@ def main(argv: list[str]) -> int:
 
 def resolve(config: DictConfig) -> dict[str, Any]:
     """Plain dictionaries without interpolations; a setting that has to be given is named."""
-    try:
-        value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = error.full_key or "a setting"
+    for key in sorted(OmegaConf.missing_keys(config)):
         hint = (
             "; give the folder of a prepared data set: data.path=DATASET" if key == "data.path" else f"; give {key}=..."
         )
-        raise UserError(f"{key} is not set{hint}") from error
+        raise UserError(f"{key} is not set{hint}")
+    value = OmegaConf.to_container(config, resolve=True)
     assert isinstance(value, dict)
     return {str(name): child for name, child in value.items()}

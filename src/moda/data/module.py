@@ -11,6 +11,10 @@ from moda.data.shards import FeatureShards
 from moda.data.stream import TiledWindows, WindowStream
 from moda.errors import UserError
 
+VALIDATION_BATCH = (
+    32  # whatever the batch size of training and the number of ranks, so that val/loss does not depend on them
+)
+
 
 class ShardDataModule(L.LightningDataModule):
     """Windows of one prepared data set.
@@ -82,7 +86,7 @@ class ShardDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         windows = TiledWindows(
             self.val_shards,
-            batch_size=self.batch_size,
+            batch_size=VALIDATION_BATCH,
             window=self.window,
             previous=self.previous,
             limit=self.val_windows,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from moda.build import build
+from moda.data.module import VALIDATION_BATCH
 from moda.data.schema import DatasetManifest
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch
@@ -56,30 +57,21 @@ class TrainingModule(L.LightningModule):
         """What the network makes of a clip, (T, D) in the layout's units, for previews."""
 
     @abstractmethod
-    def export(self, step: int, config: dict[str, Any]) -> Export:
-        """The network with the weights it has now."""
-
-    def before_export(self, shards: FeatureShards) -> None:
-        """Measure on the train split what an export needs; called with the averaged weights in place."""
+    def export(self, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
+        """The network with the weights it has now; ``shards``: the train split, where something has to be measured."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        losses = self.losses(batch, self._draws("train", batch, self.trainer.world_size))
-        self._record("train", losses, batch, on_step=True, on_epoch=False)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
+        index = batch["index"]
+        losses = self.losses(batch, Draws(self.setup_.seed, "train", index, len(index) * self.trainer.world_size))
+        self.log_dict(_named("train", losses), batch_size=len(index), sync_dist=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return losses["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        # Every rank validates on the same windows, so there is nothing to reduce.
-        losses = self.losses(batch, self._draws("val", batch, 1))
-        self._record("val", losses, batch, on_step=False, on_epoch=True)
-
-    def _draws(self, purpose: str, batch: Batch, world_size: int) -> Draws:
         index = batch["index"]
-        return Draws(self.setup_.seed, purpose, index, len(index) * world_size)
-
-    def _record(self, stage: str, losses: dict[str, torch.Tensor], batch: Batch, **when: bool) -> None:
-        values = {f"{stage}/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(values, batch_size=len(batch["index"]), sync_dist=stage == "train", **when)
+        losses = self.losses(batch, Draws(self.setup_.seed, "val", index, VALIDATION_BATCH))
+        # Every rank validates on the same windows: there is nothing to reduce.
+        self.log_dict(_named("val", losses), batch_size=len(index))
 
     def configure_optimizers(self) -> Any:
         make = build(self.setup_.optimizer)
@@ -101,3 +93,7 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
+
+
+def _named(stage: str, losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{stage}/{name}": value.detach() for name, value in losses.items()}

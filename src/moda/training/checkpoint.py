@@ -19,8 +19,8 @@ class CheckpointWriter(L.Callback):
     """Saves every ``every`` steps and at the end, and keeps the last ``keep``.
 
     A checkpoint is written under a temporary name, then sealed by a manifest of sizes and hashes, then
-    renamed: what is called step-N was complete once. It is taken before the first batch of the next
-    step, when validation is over and Lightning's counters agree with each other.
+    renamed: what is called step-N was complete once. This callback comes last, so that the others have
+    seen the step that is saved.
     after_save: called on rank 0 when a checkpoint stands. identity: stored in the manifest.
     """
 
@@ -46,8 +46,8 @@ class CheckpointWriter(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved = trainer.global_step
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if trainer.global_step % self.every == 0:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from moda.build import build
 from moda.data.schema import EMOTIONS, emotion_index
-from moda.data.shards import Clip
+from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
 from moda.errors import UserError
 from moda.flow.path import interpolate, timestep_of
@@ -88,9 +88,8 @@ class DiTModule(TrainingModule):
         self.vae, self.vae_spec = None, None
         by_dimension = dimension_weights(manifest.statistics, weights)
         if space == "latent":
-            self._take_vae(motion_vae, weights)
-            channels = self.vae.latent_dim
-            self.previous = self.vae.stride + self.vae.encoder_context
+            vae = self._take_vae(motion_vae, weights)
+            channels, self.previous = vae.latent_dim, vae.stride + vae.encoder_context
             self.register_buffer("weight", torch.ones(channels), persistent=False)
             self.register_buffer("alive", torch.ones(channels), persistent=False)
         else:
@@ -109,7 +108,7 @@ class DiTModule(TrainingModule):
             raise UserError(f"model.network.num_emotions={self.network.num_emotions}: data sets have {len(EMOTIONS)}")
         self.sampler()  # says now what does not fit together, not at the first preview
 
-    def _take_vae(self, motion_vae: str, weights: Mapping[str, float]) -> None:
+    def _take_vae(self, motion_vae: str, weights: Mapping[str, float]) -> MotionVAE:
         export = load_export(motion_vae)
         if export.vae is None:
             raise UserError(f"model.motion_vae={motion_vae} holds no motion VAE; name a run of task=motion_vae")
@@ -120,15 +119,15 @@ class DiTModule(TrainingModule):
             f"the motion VAE {motion_vae}",
             audio=False,
         )
-        self.vae, self.vae_spec = export.vae, export.vae_spec
-        if self.window % self.vae.stride:
-            raise UserError(
-                f"data.window={self.window} must be a multiple of the motion VAE's stride {self.vae.stride}"
-            )
+        vae = self.vae = export.vae
+        self.vae_spec = export.vae_spec
+        if self.window % vae.stride:
+            raise UserError(f"data.window={self.window} must be a multiple of the motion VAE's stride {vae.stride}")
         if any(weight != 1 for weight in weights.values()):
             warnings.warn(
                 "loss.weights do nothing in model.space=latent; set them where the motion VAE is trained", stacklevel=2
             )
+        return vae
 
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
         data, previous, valid = self.tokens(batch)  # (B, N, C), (B, 1, C), (B, N)
@@ -188,7 +187,7 @@ class DiTModule(TrainingModule):
             self.vae.eval()
         return self
 
-    def export(self, step: int, config: dict[str, Any]) -> Export:
+    def export(self, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
         return self._export_of_data(
             "dit",
             step,

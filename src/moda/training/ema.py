@@ -39,9 +39,8 @@ class EMA(L.Callback):
         """Move the shadow towards the current weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        parameters = _trained(network)
-        weights = [parameters[name].float() for name in self.shadow]
-        torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
+        for name, parameter in _trained(network).items():
+            self.shadow[name].lerp_(parameter.float(), 1 - decay)
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from moda.build import build
 from moda.data.module import ShardDataModule
@@ -39,11 +40,11 @@ def train(config: Config) -> Path:
     data = ShardDataModule(**config["data"], previous=module.previous, seed=config["seed"], manifest=manifest)
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]
-    checkpoint = newest_complete(run_dir / "checkpoints")
+    checkpoint = newest_complete(run_dir / "checkpoints", say)
     if checkpoint is not None:
         _check_data(checkpoint, manifest, config["data"]["path"])
     if _exported(run_dir) >= steps:
-        print(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
+        say(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
         return run_dir
     _fit(config, module, data, run_dir, checkpoint)
     _say_result(run_dir)
@@ -60,9 +61,9 @@ def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir:
     done = step_of(checkpoint) if checkpoint else 0
     trainer = _trainer(config, module, data, run_dir, done)
     if trainer.is_global_zero:
-        if checkpoint:
-            print(f"resuming {run_dir} from step {done}")
         rewind(run_dir / METRICS_NAME, done)
+    if checkpoint:
+        say(f"resuming {run_dir} from step {done}")
     try:
         trainer.fit(module, data, ckpt_path=checkpoint / STATE if checkpoint else None, weights_only=True)
     except UserError as error:
@@ -118,8 +119,7 @@ def _exporter(
         training = module.training
         module.eval()
         with ema.applied(module.network):
-            module.before_export(data.train_shards)
-            write_export(run_dir / "export", module.export(trainer.global_step, dict(config)))
+            write_export(run_dir / "export", module.export(trainer.global_step, dict(config), data.train_shards))
         module.train(training)
 
     return export
@@ -149,7 +149,13 @@ def _say_result(run_dir: Path) -> None:
     shown = [
         f"{name} {values[name]:.4g}" for name in ("train/loss", "val/loss", "val/jaw_correlation") if name in values
     ]
-    print(f"trained {run_dir} to step {_exported(run_dir)}: {', '.join(shown)}")
+    say(f"trained {run_dir} to step {_exported(run_dir)}: {', '.join(shown)}")
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """Print once, however many processes train."""
+    print(line, flush=True)
 
 
 def _quiet() -> None:
@@ -157,4 +163,4 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
-    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", flush=True)
+    warnings.showwarning = lambda message, *_args, **_kwargs: say(f"warning: {message}")

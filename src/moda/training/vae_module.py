@@ -1,6 +1,7 @@
 """Training of the motion VAE: reconstruction, its change from frame to frame, and a light prior."""
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,34 +78,37 @@ class MotionVAEModule(TrainingModule):
         decoded = self.network.decode(self.network.encode(motion)[0])[0, : clip.num_frames]
         return statistics.denormalize(decoded).cpu().numpy()
 
-    @torch.no_grad()
-    def before_export(self, shards: FeatureShards) -> None:
-        """Fill ``latent_mean`` and ``latent_std`` from whole clips of the train split."""
-        count, total, squares = 0, 0.0, 0.0
-        for latent in self._latents(shards):  # (N, Z) float64
-            count, total, squares = count + len(latent), total + latent.sum(0), squares + (latent**2).sum(0)
-        if count < 2:
-            raise UserError("no clip of the train split is as long as one latent; prepare longer clips")
-        mean = torch.as_tensor(total / count)
-        variance = torch.as_tensor(squares / count) - mean**2
-        self.network.latent_mean.copy_(mean)
-        self.network.latent_std.copy_(variance.clamp(min=0).sqrt().clamp(min=LATENT_STD_FLOOR))
+    def export(self, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
+        vae = copy.deepcopy(self.network)  # what is measured for others is no part of the training's state
+        fill_latent_statistics(vae, self._normalized(shards))
+        return self._export_of_data("motion_vae", step, config, vae=vae, vae_spec=self.network_spec)
 
-    def _latents(self, shards: FeatureShards) -> Iterator[torch.Tensor]:
+    def _normalized(self, shards: FeatureShards) -> Iterator[torch.Tensor]:
+        """Normalised clips (T, D), T a multiple of the stride, until ``latent_frames`` have come."""
         frames = 0
         for clip in shards:
             if frames >= self.latent_frames:
                 return
             whole = clip.num_frames // self.network.stride * self.network.stride
-            if whole:
-                motion = torch.from_numpy(self.manifest.statistics.normalize(clip.motion[:whole]))
-                yield self.network.encode(motion[None].to(self.device))[0][0].double()
             frames += whole
+            if whole:
+                yield torch.from_numpy(self.manifest.statistics.normalize(clip.motion[:whole])).to(self.device)
 
-    def export(self, step: int, config: dict[str, Any]) -> Export:
-        return self._export_of_data(
-            "motion_vae", step, config, vae=self.network, vae_spec=self.network_spec, space="motion"
-        )
+
+@torch.no_grad()
+def fill_latent_statistics(vae: MotionVAE, clips: Iterable[torch.Tensor]) -> None:
+    """Set the VAE's latent_mean and latent_std to those of the encoded ``clips``, each (T, D)."""
+    count = 0
+    total = squares = torch.zeros(vae.latent_dim, dtype=torch.float64)
+    for clip in clips:
+        latent = vae.encode(clip[None])[0][0].cpu().double()  # (T / stride, Z)
+        count, total, squares = count + len(latent), total + latent.sum(0), squares + (latent**2).sum(0)
+    if count < 2:
+        raise UserError("no clip of the train split is as long as two latents; prepare longer clips")
+    mean = total / count
+    variance = (squares / count - mean**2).clamp(min=0)
+    vae.latent_mean.copy_(mean)
+    vae.latent_std.copy_(variance.sqrt().clamp(min=LATENT_STD_FLOOR))
 
 
 def token_mask(valid: torch.Tensor, stride: int) -> torch.Tensor:

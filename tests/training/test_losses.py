@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from moda.errors import UserError
+from moda.motion import MotionStatistics, get_layout
+from moda.training.draws import Draws
+from moda.training.losses import dimension_weights, group_errors, temporal_difference, weighted_mean
+
+HEAD = get_layout("head59")
+
+
+def statistics(dead: tuple[str, ...] = ()) -> MotionStatistics:
+    std = np.ones(HEAD.dim)
+    for name in dead:
+        std[HEAD.index(name)] = 0
+    return MotionStatistics(HEAD, np.zeros(HEAD.dim), std, 100)
+
+
+def test_lips_override_the_expression_and_dead_dimensions_weigh_nothing() -> None:
+    weights = dimension_weights(statistics(dead=("tongueOut",)), {"lips": 3, "expression": 2, "rotation": 0.5})
+    assert weights[HEAD.index("browInnerUp")] == 2
+    assert weights[HEAD.index("mouthClose")] == weights[HEAD.index("jawOpen")] == 3
+    assert weights[HEAD.index("scale")] == 1
+    assert weights[HEAD.index("yaw")] == 0.5
+    assert weights[HEAD.index("tongueOut")] == 0
+
+
+def test_unknown_negative_and_useless_weights_are_refused() -> None:
+    with pytest.raises(UserError, match="'nose'; layout head59 has expression"):
+        dimension_weights(statistics(), {"nose": 1})
+    with pytest.raises(UserError, match="scale=-1"):
+        dimension_weights(statistics(), {"scale": -1})
+    with pytest.raises(UserError, match="no dimension to learn"):
+        dimension_weights(statistics(), dict.fromkeys(HEAD.groups, 0.0))
+
+
+def test_the_weighted_mean_of_a_constant_is_the_constant_whatever_is_masked() -> None:
+    values = torch.full((2, 5, 3), 4.0)
+    weight = torch.tensor([1.0, 0.0, 2.0])
+    valid = torch.zeros(2, 5, dtype=torch.bool)
+    valid[0, :3] = True
+    values[~valid] = 1e6
+    values[..., 1] = -1e6
+    assert weighted_mean(values, weight, valid).item() == pytest.approx(4)
+    assert weighted_mean(values, weight, torch.zeros_like(valid)).item() == 0
+
+
+def test_the_weighted_mean_weighs() -> None:
+    values = torch.tensor([[[1.0, 5.0]]])
+    assert weighted_mean(values, torch.tensor([3.0, 1.0]), torch.ones(1, 1, dtype=torch.bool)).item() == 2
+
+
+def test_temporal_difference_of_a_ramp_is_its_slope() -> None:
+    ramp = torch.arange(6.0)[None, :, None] * 0.5
+    torch.testing.assert_close(temporal_difference(ramp), torch.full((1, 5, 1), 0.5))
+
+
+def test_group_errors_measure_their_own_dimensions() -> None:
+    squared = torch.zeros(1, 4, HEAD.dim)
+    squared[..., HEAD.groups["rotation"]] = 2.0
+    weight = torch.ones(HEAD.dim)
+    weight[HEAD.groups["scale"]] = 0
+    errors = group_errors(squared, torch.ones(1, 4, dtype=torch.bool), HEAD, weight)
+    assert errors["rotation"] == 2 and errors["expression"] == 0 and errors["lips"] == 0
+    assert "scale" not in errors
+
+
+def draws(index: list[int], global_batch: int, seed: int = 0) -> Draws:
+    return Draws(seed, "train", torch.tensor(index), global_batch)
+
+
+def test_noise_belongs_to_the_sample_not_to_the_rank() -> None:
+    whole = draws([8, 9, 10, 11], 4).normal(3)
+    halves = torch.cat([draws([8, 9], 4).normal(3), draws([10, 11], 4).normal(3)])
+    torch.testing.assert_close(halves, whole, rtol=0, atol=0)
+
+
+def test_noise_differs_between_batches_and_seeds() -> None:
+    first = draws([0, 1], 2).normal(3)
+    assert not torch.equal(first, draws([2, 3], 2).normal(3))
+    assert not torch.equal(first, draws([0, 1], 2, seed=1).normal(3))
+    assert draws([0, 1], 2).chance(0.0).tolist() == [False, False]
+    assert draws(list(range(4000)), 4000).chance(0.3).float().mean().item() == pytest.approx(0.3, abs=0.03)

@@ -1,0 +1,188 @@
+"""Whole trainings of tiny networks: they learn, stop, resume and export."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from moda.errors import UserError
+from moda.interop.export import load_export
+from moda.training import run
+from moda.training.checkpoint import CheckpointWriter
+from moda.training.metrics import read_metrics
+
+
+def series(run_dir: Path, name: str) -> dict[int, float]:
+    return {int(line["step"]): line[name] for line in read_metrics(run_dir / "metrics.jsonl") if name in line}
+
+
+def state_of(run_dir: Path, step: int) -> dict[str, Any]:
+    return torch.load(run_dir / f"checkpoints/step-{step}/state.ckpt", weights_only=True)
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """End the process when the first batch after ``step`` updates begins."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == step:
+            raise Killed
+
+    monkeypatch.setattr(CheckpointWriter, "on_train_batch_start", on_train_batch_start)
+
+
+@pytest.mark.parametrize("task", ["motion_vae", "dit"])
+def test_a_run_resumed_after_a_kill_equals_one_that_was_not_killed(configure, tmp_path, task: str) -> None:
+    more = ("model.space=motion",) if task == "dit" else ()
+    run.train(configure(task, "whole", *more))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 5)
+        run.train(configure(task, "killed", *more))
+    assert set(series(tmp_path / "killed", "train/loss")) == {1, 2, 3, 4, 5}
+    run.train(configure(task, "killed", *more))
+    for name in ("train/loss", "val/loss", "lr"):
+        assert series(tmp_path / "killed", name) == series(tmp_path / "whole", name) != {}
+    whole, killed = state_of(tmp_path / "whole", 6), state_of(tmp_path / "killed", 6)
+    for part in (lambda state: state["state_dict"], lambda state: state["callbacks"]["EMA"]["shadow"]):
+        for key, value in part(whole).items():
+            torch.testing.assert_close(part(killed)[key], value, rtol=0, atol=0)
+
+
+# Most of a velocity is noise that nothing can predict: its loss falls by less.
+@pytest.mark.parametrize(("task", "steps", "factor"), [("motion_vae", 60, 0.7), ("dit", 40, 0.9)])
+def test_training_lowers_the_loss(configure, tmp_path, task: str, steps: int, factor: float) -> None:
+    settings = (f"trainer.max_steps={steps}", "optimizer.lr=1e-2", "checkpoint.every=100", "ema.decay=0.9")
+    more = ("model.space=motion",) if task == "dit" else ()
+    run.train(configure(task, "run", *settings, *more, "trainer.val_check_interval=20"))
+    losses = list(series(tmp_path / "run", "train/loss").values())
+    assert sum(losses[-5:]) < factor * sum(losses[:5])
+    validation = series(tmp_path / "run", "val/loss")
+    assert validation[steps] < validation[20]
+
+
+def test_latents_of_the_trained_vae_have_zero_mean_and_unit_variance(configure, tmp_path, tiny_dataset) -> None:
+    from moda.data.shards import FeatureShards
+
+    export = load_export(run.train(configure("motion_vae", "vae")))
+    assert export.network is None and export.step == 6
+    latents = []
+    for clip in FeatureShards(tiny_dataset, "train"):
+        whole = clip.num_frames // export.vae.stride * export.vae.stride
+        motion = torch.from_numpy(export.statistics.normalize(clip.motion[:whole]))[None]
+        latents.append(export.vae.normalize(export.vae.encode(motion)[0])[0])
+    joined = torch.cat(latents)
+    torch.testing.assert_close(joined.mean(0), torch.zeros(4), rtol=0, atol=1e-3)
+    torch.testing.assert_close(joined.std(0, correction=0), torch.ones(4), rtol=0, atol=1e-3)
+
+
+def test_the_transformer_trains_on_the_latents_of_a_vae(configure, tmp_path) -> None:
+    run.train(configure("motion_vae", "vae"))
+    run_dir = run.train(configure("dit", "dit", "model.space=latent", f"model.motion_vae={tmp_path / 'vae'}"))
+    export = load_export(run_dir)
+    assert export.space == "latent" and export.vae is not None
+    assert export.network.motion_dim == export.vae.latent_dim == 4
+    assert (run_dir / "export/motion_vae.safetensors").is_file()
+    made = list(export.sampler().sample(torch.randn(30, 1, 6), torch.zeros(5), 8, torch.zeros(59)))
+    assert sum(len(part) for part in made) == 30
+
+
+def test_a_finished_run_says_so_and_changes_nothing(configure, tmp_path, capsys) -> None:
+    run.train(configure("motion_vae", "vae"))
+    before = (tmp_path / "vae/metrics.jsonl").read_text()
+    run.train(configure("motion_vae", "vae"))
+    assert "already trained to step 6" in capsys.readouterr().out
+    assert (tmp_path / "vae/metrics.jsonl").read_text() == before
+
+
+def test_a_run_directory_belongs_to_one_configuration(configure, tmp_path) -> None:
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
+    with pytest.raises(UserError, match=r"optimizer.lr \(0.0005 -> 1\), seed \(0 -> 5\).*name="):
+        run.train(configure("motion_vae", "vae", "optimizer.lr=1", "seed=5"))
+    with pytest.raises(UserError, match="resume=false does not overwrite"):
+        run.train(configure("motion_vae", "vae", "resume=false"))
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=6"))  # longer is going on
+    assert load_export(tmp_path / "vae").step == 6
+    with pytest.raises(UserError, match=r"max_steps \(6 -> 4\)"):
+        run.train(configure("motion_vae", "vae", "trainer.max_steps=4"))
+
+
+def test_a_folder_of_something_else_is_not_taken(configure, tmp_path) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae/thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        run.train(configure("motion_vae", "vae"))
+
+
+def test_a_checkpoint_of_other_data_is_not_resumed(configure, make_dataset) -> None:
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
+    other = make_dataset("other", seed=7)
+    with pytest.raises(UserError, match="motion statistics differ between the data set .*other and checkpoint"):
+        run.train(configure("motion_vae", "vae", dataset=other))
+
+
+def test_a_vae_of_other_data_or_another_layout_is_refused(configure, make_dataset, tmp_path) -> None:
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=1"))
+    vae = f"model.motion_vae={tmp_path / 'vae'}"
+    with pytest.raises(UserError, match="motion statistics differ between the data set and the motion VAE"):
+        run.train(configure("dit", "dit", "model.space=latent", vae, dataset=make_dataset("other", seed=7)))
+    other_layout = make_dataset("keypoints", layout="liveportrait70")
+    with pytest.raises(UserError, match=r"layout liveportrait70 \(70 dimensions\).*head59 \(59\)"):
+        run.train(configure("dit", "dit", "model.space=latent", vae, dataset=other_layout))
+
+
+def test_a_directory_without_a_vae_is_named(configure, tmp_path) -> None:
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        run.train(configure("dit", "dit", "model.space=latent", f"model.motion_vae={tmp_path / 'nowhere'}"))
+
+
+def test_a_missing_shard_size_stops_before_anything_is_written(configure, make_dataset, tmp_path) -> None:
+    root = make_dataset()
+    shard = next(root.glob("train/features-*.tar"))
+    shard.chmod(0o644)
+    with open(shard, "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(UserError, match="has 1000 bytes"):
+        run.train(configure("motion_vae", "vae", dataset=root))
+    assert not (tmp_path / "vae").exists()
+
+
+def test_a_disk_that_fills_up_leaves_no_checkpoint(configure, tmp_path, monkeypatch) -> None:
+    def full(self, path, *_: Any, **__: Any) -> None:
+        Path(path).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", full)
+    with pytest.raises(UserError, match=r"cannot write checkpoint .*step-3.*No space left.*free space"):
+        run.train(configure("motion_vae", "vae"))
+    assert list((tmp_path / "vae/checkpoints").iterdir()) == []
+
+
+def test_an_error_in_a_reader_process_is_one_line(configure, make_dataset) -> None:
+    root = make_dataset()
+    for shard in root.glob("train/features-*.tar"):  # the size stays, the content does not
+        shard.chmod(0o644)
+        data = shard.read_bytes()
+        shard.write_bytes(data.replace(b"NUMPY", b"XUMPY"))
+    with pytest.raises(UserError, match="sample '(ann|bob)_00[02]': .*prepare it again") as caught:
+        run.train(configure("motion_vae", "vae", "data.num_workers=1", dataset=root))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_previews_are_drawn_and_their_correlation_recorded(configure, tmp_path) -> None:
+    run.train(configure("dit", "dit", "model.space=motion", "preview.every=3", "preview.seconds=1"))
+    assert sorted(path.name for path in (tmp_path / "dit/previews").iterdir()) == ["step-3.png", "step-6.png"]
+    correlations = series(tmp_path / "dit", "val/jaw_correlation")
+    assert set(correlations) == {3, 6} and all(-1 <= value <= 1 for value in correlations.values())
+
+
+def test_the_checkpoint_names_what_it_was_trained_on(configure, tmp_path) -> None:
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
+    manifest = json.loads((tmp_path / "vae/checkpoints/step-3/manifest.json").read_text())
+    assert manifest["identity"]["statistics"]["layout"] == "head59"
+    assert manifest["identity"]["audio_fingerprint"] == "audio-0"
