@@ -143,10 +143,10 @@ def find_data(export: Export, protocol: Protocol) -> tuple[Path, DatasetManifest
     trained_on = (export.config.get("data") or {}).get("path")
     given = protocol.data or trained_on
     if given is None:
-        raise UserError(f"{protocol.run} does not say which data set it was trained on; give data=DIR")
+        raise UserError(f"{protocol.run} does not say which data set it was trained on; give data.path=DIR")
     root = Path(given)
     if protocol.data is None and not root.is_dir():
-        raise UserError(f"the data set {root} that {protocol.run} was trained on is not there; give data=DIR")
+        raise UserError(f"the data set {root} that {protocol.run} was trained on is not there; give data.path=DIR")
     manifest = DatasetManifest.load(root)
     if manifest.layout != export.layout:
         raise UserError(f"{root} has motion layout {manifest.layout.name}, {protocol.run} has {export.layout.name}")

@@ -90,7 +90,12 @@ def test_the_command_writes_and_prints(filmed_dataset, make_run, codec, capsys):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"), [([], "run is not given"), (["run={run}", "split=exam"], "no 'exam' split")]
+    ("overrides", "message"),
+    [
+        ([], "run is not given"),
+        (["run={run}", "split=exam"], "no 'exam' split"),
+        (["run={run}", "data.path={run}"], "is not a prepared data set"),
+    ],
 )
 def test_the_command_reports_errors_in_one_line(filmed_dataset, make_run, codec, capsys, overrides, message):
     run = make_run(filmed_dataset)

@@ -14,8 +14,8 @@ EXAMPLES = """examples:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="moda generate",
-        description="Make a portrait say what a sound file says. Speech may be of any length; frames are written as "
-        "they are made, and the video appears under its name when it is whole.",
+        description="Make a portrait say what a sound file says. Speech may be of any length: frames are\nwritten as they "
+        "are made, and the video appears under its name when it is whole.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -92,7 +92,7 @@ def load_codec(spec: dict, fingerprint: str) -> MotionCodec:
     if codec.fingerprint != fingerprint:
         raise UserError(
             f"the {codec.name} codec here ({codec.fingerprint[:12]}) is not the one that the training data was made "
-            f"with ({fingerprint[:12]}); install the same model files (moda weights list) or prepare and train again"
+            f"with ({fingerprint[:12]}); use the version of moda and the model files it was made with, or prepare and train again"
         )
     return codec
 
@@ -103,7 +103,7 @@ def load_encoder(export: Export) -> SpeechEncoder:
     if encoder.fingerprint != export.audio_fingerprint:
         raise UserError(
             f"the {encoder.name} speech encoder here ({encoder.fingerprint[:12]}) is not the one that the training "
-            f"data was made with ({export.audio_fingerprint[:12]}); install the same model files (moda weights list) "
+            f"data was made with ({export.audio_fingerprint[:12]}); use the version of moda and the model files it was made with, "
             "or prepare and train again"
         )
     return encoder
