@@ -42,8 +42,7 @@ class FaceLandmarker:
 
     def __init__(self, max_faces: int = 3, min_confidence: float = 0.5):
         self._mediapipe, self._landmarker = _create(max_faces, min_confidence)
-        # MediaPipe's own destructor fails when it runs after the interpreter took its modules down.
-        self._finalizer = weakref.finalize(self, self._landmarker.close)
+        self._finalizer = weakref.finalize(self, _close, self._landmarker)
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
         """Faces in a uint8 RGB image (H, W, 3), largest first; an empty list where there is none."""
@@ -96,6 +95,15 @@ def _create(max_faces: int, min_confidence: float) -> tuple[Any, Any]:
         blank = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.zeros((64, 64, 3), np.uint8))
         landmarker.detect(blank)
     return mediapipe, landmarker
+
+
+def _close(landmarker: Any) -> None:
+    try:
+        landmarker.close()
+    except RuntimeError:
+        # At the interpreter's exit the thread that MediaPipe closes with has gone. The system frees the
+        # graph; without a handle the destructor does not try, and complain, once more.
+        landmarker._handle = None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from moda.motion.layout import ARKIT_BLENDSHAPES
 from moda.weights import find
 from moda.weights.locate import cache_dir
 
-MESH_VERSION = 5  # raise when the arrays below change for the same files
+MESH_VERSION = 6  # raise when the arrays below change for the same files
 HEAD_UNIT = 0.577  # half image widths in one MakeHuman unit (10 cm) at scale 1
 CENTRE = np.array([0.0, 7.1, 0.3])  # MakeHuman coordinates of the origin
 _PARTS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
@@ -193,7 +193,7 @@ def _follow(points: np.ndarray) -> np.ndarray:
 def _occlusion(vertices: np.ndarray, quads: np.ndarray, part: np.ndarray) -> np.ndarray:
     """Ambient occlusion (V,) of the face at rest, but as bright inside the mouth as when it opens."""
     occlusion = bake_occlusion(vertices, quads)
-    for floor, parts in ((0.45, (LEFT_EYE, RIGHT_EYE, TONGUE, MOUTH)), (0.8, (UPPER_TEETH, LOWER_TEETH))):
+    for floor, parts in ((0.45, (LEFT_EYE, RIGHT_EYE, TONGUE, MOUTH)), (0.65, (UPPER_TEETH, LOWER_TEETH))):
         inside = np.unique(quads[np.isin(part, parts)])
         occlusion[inside] = np.maximum(occlusion[inside], floor)
     return occlusion

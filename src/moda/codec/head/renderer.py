@@ -15,7 +15,9 @@ from moda.motion.rotation import rotation_matrix
 
 CAMERA_DISTANCE = 7.0  # half image widths from the centre of the head: a portrait lens at about 1.2 m
 _TORSO_TURN = 0.15  # share of the head's rotation that the shoulders follow
-_BEHIND = 0.02  # eyes and teeth are sorted as if so much further away than lids and lips
+# How much further away than it is a part is taken to be when quads are sorted (head units): lids must
+# cover eyes and lips teeth, although they touch.
+_BEHIND = {LEFT_EYE: 0.02, RIGHT_EYE: 0.02, MOUTH: 0.02, TONGUE: 0.05, UPPER_TEETH: 0.05, LOWER_TEETH: 0.05}
 _LAYOUT = get_layout("head59")
 
 
@@ -35,7 +37,7 @@ class HeadRenderer:
             raise ValueError(f"size {size} must be at least 16 and supersample {supersample} at least 1")
         self.size, self.supersample = size, supersample
         self.mesh = load_mesh()
-        self._inner = np.isin(self.mesh.part, (LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE, MOUTH))
+        self._behind = np.array([_BEHIND.get(int(part), 0.0) for part in self.mesh.part], np.float32)
         self._expressions = self.mesh.expressions.reshape(52, -1)
         side = size * supersample
         self._background = _background(side)
@@ -66,7 +68,7 @@ class HeadRenderer:
         corners = ((project(vertices, motion) + 1) * (side / 2) - 0.5)[quads]
         low, high = corners.min(1), corners.max(1)
         visible = (signed_area(corners) < 0) & (high > 0).all(1) & (low < side).all(1)
-        depth = vertices[:, 2][quads].mean(1) + _BEHIND * self._inner
+        depth = vertices[:, 2][quads].mean(1) + self._behind
         chosen = np.flatnonzero(visible)
         order = chosen[np.argsort(-depth[chosen], kind="stable")]
         return corners, order, paint_indices(corners, order, side, side)
