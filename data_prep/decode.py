@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from av.error import FFmpegError
 
 from moda.errors import UserError
 
@@ -25,48 +27,51 @@ def resample_indices(timestamps: np.ndarray, fps: float) -> np.ndarray:
     return np.maximum(np.searchsorted(begin, middle, side="right") - 1, 0)
 
 
+class CorruptStream(UserError):
+    """Decoding fails somewhere in the stream; ``salvage`` gets what comes before."""
+
+
 class FrameReader:
     """A video as ``num_frames`` frames at ``fps``; time 0 is the video stream's own start.
 
     Rotation that the file asks for is applied; ``height`` and ``width`` are those of upright frames.
-    ``num_frames`` is what the index of the file promises; ``decodable`` becomes smaller when reading
-    meets damage, and ``damage`` then says so. Raises UserError when nothing can be decoded.
+    ``num_frames`` is what the file's index lists, and becomes smaller where reading ends before that.
+    Making one and reading raise CorruptStream where the stream is.
     """
 
     def __init__(self, path: Path, fps: float = 25.0):
         self.fps = fps
         self._reader = _open(path)
-        timestamps, self._seekable = _timestamps(self._reader)
+        timestamps, self._has_times = _timestamps(self._reader)
         first = self._read(0, 0)
         if first is None:
-            raise UserError("its first frame cannot be decoded")
+            raise UserError("its video stream holds no frame")
         self._reader.seek(0)
         self.height, self.width = first.shape[:2]
         self.indices = resample_indices(timestamps, fps)  # (T,)
         self.source_fps = len(timestamps) / float(timestamps[-1, 1] - timestamps[0, 0])
-        self.num_frames = self.decodable = len(self.indices)
-        self.damage: str | None = None
+        self.num_frames = len(self.indices)
 
     def frames(
         self, wanted: range, prepare: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (t, prepare(frame)) for each t of ``wanted``, which rises; frames are uint8 RGB (H, W, 3).
 
-        Ends early at damage. Decord decodes in a thread of its own, without end if what it has
+        Decord decodes in a thread of its own, without end if what it has
         decoded is used slowly; so frames are fetched in blocks of at most ``BLOCK_BYTES`` and the
         thread rests while they are used. What ``prepare`` leaves of a frame is what a block holds.
         """
         last = wanted.start - 1  # the last frame that was read
-        while wanted and wanted[0] < self.decodable:
+        while wanted and wanted[0] < self.num_frames:
             block: list[tuple[int, np.ndarray]] = []
             source, held = -1, 0
             for t in wanted:
-                if t >= self.decodable:
+                if t >= self.num_frames:
                     break
                 if source != self.indices[t]:
                     frame = self._read(int(self.indices[t]), source + 1)
                     if frame is None:
-                        self._end_at(last + 1)
+                        self.num_frames = last + 1
                         break
                     source, prepared = int(self.indices[t]), prepare(frame)
                 block.append((t, prepared))
@@ -78,24 +83,51 @@ class FrameReader:
             wanted = wanted[len(block) :]
 
     def _read(self, source: int, position: int) -> np.ndarray | None:
-        """Source frame ``source`` when ``position`` comes next; None where it is corrupt or the stream ends."""
+        """Source frame ``source`` when ``position`` comes next; None where the stream ends before it."""
         try:
-            if position == 0 and source > 0 and self._seekable:
+            if not self._has_times:  # decord seeks and skips by time stamps
+                for _ in range(source - position):
+                    self._reader.next()
+            elif position == 0 and source > 0:
                 self._reader.seek_accurate(source)
             elif source > position:
                 self._reader.skip_frames(source - position)
             frame = self._reader.next().asnumpy()
-        except (StopIteration, RuntimeError, _decord().DECORDError):
+        except StopIteration:
             return None
+        except (RuntimeError, _decord().DECORDError) as error:
+            # which frames before the damage are still handed out is a matter of threads: none is used
+            raise CorruptStream("its video stream is corrupt; repair it or cut the damage out") from error
         if frame.shape[2] != 3:  # decord 3.4 misreads rows of 32, 48, 96 and 144 pixels
             raise UserError(f"frames {frame.shape[1]} pixels wide cannot be decoded; scale the video")
         return frame
 
-    def _end_at(self, decodable: int) -> None:
-        if decodable < self.decodable:
-            self.decodable = decodable
-            seconds, promised = decodable / self.fps, self.num_frames / self.fps
-            self.damage = f"only the first {seconds:.1f} of {promised:.1f} s can be decoded"
+
+def salvage(path: Path, target: Path) -> None:
+    """Copy the pictures that come before the first damaged packet to a new Matroska file.
+
+    Raises UserError when there are none.
+    """
+    try:
+        with av.open(str(path.resolve())) as source, av.open(str(target), "w", format="matroska") as rest:
+            stream = source.streams.video[0]
+            copy = rest.add_stream_from_template(stream)
+            for packet in _sound_packets(source.demux(stream)):
+                packet.stream = copy
+                rest.mux(packet)
+    except (FFmpegError, ValueError) as error:
+        raise UserError("its video stream is corrupt from the beginning on") from error
+
+
+def _sound_packets(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    for packet in packets:
+        if packet.dts is None or packet.is_corrupt:
+            return
+        try:
+            packet.decode()
+        except FFmpegError:
+            return
+        yield packet
 
 
 def _open(path: Path) -> Any:
@@ -116,8 +148,7 @@ def _decord() -> Any:
 def _timestamps(reader: Any) -> tuple[np.ndarray, bool]:
     """(N, 2) seconds, and whether the container has them.
 
-    Where it has none (AVI), frames are as long as the declared rate says, and decord cannot find
-    them again by seeking when there are B-frames.
+    Where it has none (AVI), frames are as long as the declared rate says.
     """
     count = len(reader)
     times = np.asarray(reader.get_frame_timestamp(range(count)), np.float64)

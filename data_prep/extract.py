@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import soundfile
 from moda.data_prep.clips import segment, split
-from moda.data_prep.decode import FrameReader
-from moda.data_prep.probe import probe
+from moda.data_prep.decode import CorruptStream, FrameReader, salvage
+from moda.data_prep.probe import VideoInfo, probe
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.data_prep.sources import Source, printable
 from moda.data_prep.track import Detector, Track, follow, main_tracks
@@ -51,8 +51,12 @@ class VideoItem:
     clips: list[ClipItem] = field(default_factory=list)
     rejected: str | None = None
     notes: list[str] = field(default_factory=list)
-    num_frames: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # of work, by stage
+
+    @property
+    def reason(self) -> str:
+        """Why there is no clip, with what else is known of the video."""
+        return f"{self.rejected}" + (f" ({'; '.join(self.notes)})" if self.notes else "")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,7 +90,8 @@ class Extractor:
         except Exception as error:  # whatever a crawled file sets off, the other videos go on
             if _out_of_space(error):
                 raise
-            traceback.print_exc()
+            if not isinstance(error, UserError):
+                traceback.print_exc()
             reason = str(error).replace(f"{source.path} ", "it ")
             item.clips = []
             item.rejected = printable(reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}")
@@ -97,15 +102,35 @@ class Extractor:
         info = probe(source.path)
         with clock("sound"):
             waveform = self._sound(source.path, info.has_audio)
-        reader = FrameReader(source.path, FPS)
+        if waveform is None:
+            item.notes.append("no sound")
+        try:
+            self._read(source.path, source, info, waveform, folder, item, clock)
+        except CorruptStream:
+            item.clips.clear()
+            item.notes.append("damaged: only what comes before the damage is used")
+            rest = folder / "salvaged.mkv"
+            salvage(source.path, rest)
+            self._read(rest, source, info, waveform, folder, item, clock)
+            rest.unlink()
+
+    def _read(
+        self,
+        path: Path,
+        source: Source,
+        info: VideoInfo,
+        waveform: np.ndarray | None,
+        folder: Path,
+        item: VideoItem,
+        clock: "StageClock",
+    ) -> None:
+        """Find the face in the pictures of ``path``, and cut and encode the clips."""
+        reader = FrameReader(path, FPS)
         with clock("find face"):
             looks = clock.timed("decode", reader.frames(range(0, reader.num_frames, self.settings.detect_every)))
             tracks, beside = main_tracks(follow(looks, self.detector, FPS))
-        item.num_frames = reader.decodable
-        if waveform is None:
-            item.notes.append("no sound")
-        if reader.damage:
-            item.notes.append(f"damaged: {reader.damage}")
+        if info.seconds and reader.num_frames / FPS < 0.95 * info.seconds - 0.2:
+            item.notes.append(f"cut short: it holds {reader.num_frames / FPS:.1f} of {info.seconds:.1f} s")
         if beside:
             item.notes.append(f"{beside + 1} faces; the largest was taken")
         plan = self._plan(tracks, reader)
@@ -114,6 +139,8 @@ class Extractor:
             key = source.key(len(item.clips))
             try:
                 item.clips.append(self._clip(folder / key, range(start, stop), boxes, reader, waveform, clock))
+            except CorruptStream:
+                raise
             except UserError as error:
                 if _out_of_space(error):
                     raise
@@ -149,7 +176,7 @@ class Extractor:
         )
         plan, reasons = [], []
         for track in tracks:
-            start, stop = segment(track.frames, every, reader.decodable)
+            start, stop = segment(track.frames, every, reader.num_frames)
             pieces = split(start, stop, longest, shortest)
             size = face_size(track.boxes_between(start, stop))
             if size < settings.min_face:

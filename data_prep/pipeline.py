@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from moda.data_prep.extract import ClipItem, Extractor
-from moda.data_prep.report import REPORT_NAME, VideoLine, describe, summary_lines, write_report
+from moda.data_prep.report import REPORT_NAME, VideoLine, describe, rejection_lines, summary_lines, write_report
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.data_prep.sources import Source, find_sources, read_labels, state_of
 from moda.data_prep.splits import split_speakers
@@ -46,14 +46,18 @@ def prepare(settings: PrepareSettings) -> DatasetManifest:
         return manifest
 
     work = settings.out / WORK
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to out={settings.out}: {error.strerror}; choose another folder") from error
     versions = {name: request[name] for name in ("codec_fingerprint", "audio_fingerprint")}
     state = sha256(json.dumps(settings.extraction() | versions, sort_keys=True).encode()).hexdigest()
     items = extract_all(settings, sources, work, state, models if settings.workers == 0 else None)
     videos = [VideoLine(s, items[s.digest], read_labels(s, settings.speaker_from)) for s in sources]
     if not any(video.item.clips for video in videos):
-        lines = "".join(f"\n  {video.source.name}: {video.item.rejected}" for video in videos)
-        raise UserError(f"no usable clip in {len(videos)} videos of {settings.source}:{lines}")
+        print("\n".join(rejection_lines(videos)))
+        shutil.rmtree(work)
+        raise UserError(f"no clip can be made of the {len(videos)} videos in {settings.source}, for the reasons above")
 
     manifest = _pack(settings, models, videos, work)
     report = describe(request, videos, manifest)
@@ -86,6 +90,9 @@ def _finished(out: Path, request: dict[str, Any]) -> DatasetManifest | None:
     manifest = DatasetManifest.load(out)
     before = read_json(out / REPORT_NAME)["request"] if (out / REPORT_NAME).is_file() else {}
     differing = [name for name in request if before.get(name) != request[name]]
+    for kind in ("codec", "audio"):  # another component has another fingerprint: say it once
+        if {kind, f"{kind}_fingerprint"} <= set(differing):
+            differing.remove(f"{kind}_fingerprint")
     if not differing:
         return manifest
     if differing == ["files"]:

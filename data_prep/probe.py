@@ -56,7 +56,10 @@ def _describe(container: InputContainer) -> VideoInfo:
     width, height = stream.codec_context.width, stream.codec_context.height
     if min(width, height) < MIN_SIDE:
         raise UserError(f"its picture is {width} x {height} pixels; at least {MIN_SIDE} are needed")
-    seconds = container.duration / av.time_base if container.duration else None
+    if stream.duration and stream.time_base:
+        seconds = float(stream.duration * stream.time_base)
+    else:  # what the container says may include sound that goes on after the pictures
+        seconds = container.duration / av.time_base if container.duration and not container.streams.audio else None
     return VideoInfo(stream.codec_context.name, width, height, seconds, bool(container.streams.audio))
 
 

@@ -44,7 +44,7 @@ def describe(request: dict[str, Any], videos: list[VideoLine], manifest: Dataset
         "splits": _splits(manifest),
         "notes": _notes(manifest),
         "rejected": [
-            {"file": video.source.name, "reason": video.item.rejected} for video in videos if video.item.rejected
+            {"file": video.source.name, "reason": video.item.reason} for video in videos if video.item.rejected
         ],
         "used": [
             {
@@ -79,13 +79,19 @@ def summary_lines(report: dict[str, Any], out: Path) -> list[str]:
         for split, part in report["splits"].items()
     ]
     lines += [f"  note: {note}" for note in report["notes"]]
-    with_notes = [entry for entry in report["used"] if entry["notes"]]
-    for title, entries in (("used with a note:", with_notes), ("not used:", report["rejected"])):
-        if entries:
-            width = max(len(entry["file"]) for entry in entries)
-            lines.append(title)
-            lines += [f"  {e['file']:<{width}}  {e.get('reason') or '; '.join(e['notes'])}" for e in entries]
-    return [*lines, f"report: {out / PAGE_NAME}"]
+    with_notes = {entry["file"]: "; ".join(entry["notes"]) for entry in report["used"] if entry["notes"]}
+    without = {entry["file"]: entry["reason"] for entry in report["rejected"]}
+    return [
+        *lines,
+        *_table("used with a note:", with_notes),
+        *_table("not used:", without),
+        f"report: {out / PAGE_NAME}",
+    ]
+
+
+def rejection_lines(videos: list[VideoLine]) -> list[str]:
+    """What is printed when no video can be used."""
+    return _table("not used:", {video.source.name: video.item.reason for video in videos})
 
 
 def write_report(out: Path, report: dict[str, Any], videos: list[VideoLine], work: Path) -> None:
@@ -103,6 +109,11 @@ def write_report(out: Path, report: dict[str, Any], videos: list[VideoLine], wor
     page = environment.get_template("report.html.j2").render(report=report, pictures=pictures[::step], step=step)
     with atomic_path(out / PAGE_NAME) as temporary:
         temporary.write_text(page)
+
+
+def _table(title: str, rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows), default=0)
+    return [title, *(f"  {name:<{width}}  {text}" for name, text in rows.items())] if rows else []
 
 
 def _embedded(path: Path) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from webdataset.writer import TarWriter
@@ -90,19 +91,19 @@ def dataset_fingerprint(shards: Iterable[Shard], *specs: object) -> str:
 @contextmanager
 def _tar(path: Path) -> Iterator[TarWriter]:
     """A tar whose bytes depend on its members alone: no time, no owner."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        writer = TarWriter(file, user="", group="", mode=0o444, compress=False, encoder=False, mtime=0)
+    plain: dict[str, Any] = {"user": "", "group": "", "mode": 0o444, "mtime": 0, "compress": False, "encoder": False}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file, TarWriter(file, **plain) as writer:
         yield writer
-        writer.close()
 
 
 def _feature_members(sample: Sample) -> dict[str, bytes]:
     record, length = sample.record, sample.record.num_frames
-    arrays = {
-        "motion.npy": np.asarray(sample.motion, np.float32),
-        "identity.npy": np.asarray(sample.identity, np.float32),
-        "audio.npy": np.asarray(sample.audio, np.float16),
-    }
+    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused below
+        arrays = {
+            "motion.npy": np.asarray(sample.motion, np.float32),
+            "identity.npy": np.asarray(sample.identity, np.float32),
+            "audio.npy": np.asarray(sample.audio, np.float16),
+        }
     for name, dims in (("motion.npy", 2), ("identity.npy", 1), ("audio.npy", 3)):
         array = arrays[name]
         if array.ndim != dims or (dims > 1 and len(array) != length):

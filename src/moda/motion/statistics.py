@@ -1,15 +1,17 @@
 """Mean and standard deviation of motion; they travel with every data set and checkpoint."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from moda.errors import UserError
 from moda.motion.layout import MotionLayout, get_layout
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:  # processes that only measure motion start without torch
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 # Below this standard deviation a dimension carries measurement noise only. Dividing by it would
 # blow that noise up to unit variance, so its divisor becomes 1 and it is listed as dead.
@@ -50,9 +52,11 @@ class MotionStatistics:
 
     @staticmethod
     def _like(values: np.ndarray, reference: Array) -> Array:
-        if isinstance(reference, torch.Tensor):
-            return torch.as_tensor(values, dtype=reference.dtype, device=reference.device)
-        return values.astype(reference.dtype)
+        if isinstance(reference, np.ndarray):
+            return values.astype(reference.dtype)
+        import torch
+
+        return torch.as_tensor(values, dtype=reference.dtype, device=reference.device)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,272 @@
+"""The whole preparation on small made videos, with models that see a white square as a face."""
+
+import io
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from moda.data_prep.pipeline import prepare
+from moda.data_prep.settings import PrepareSettings, SplitSettings
+from prep_fakes import BrightnessCodec, square, tone
+
+from moda.data.schema import ClipRecord, DatasetManifest
+from moda.errors import UserError
+
+
+def still(seconds: float = 1.2, **where) -> list[np.ndarray]:
+    return [square(where.get("left", 60), where.get("top", 60), where.get("side", 40))] * round(25 * seconds)
+
+
+def samples(root: Path) -> dict[str, dict[str, bytes]]:
+    """key -> member suffix -> content, of all shards."""
+    found: dict[str, dict[str, bytes]] = {}
+    for path in sorted(root.glob("*/*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                found.setdefault(key, {})[suffix] = tar.extractfile(member).read()  # type: ignore[union-attr]
+    return found
+
+
+def array(content: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def report(root: Path) -> dict:
+    return json.loads((root / "report.json").read_text())
+
+
+def rejected(root: Path) -> dict[str, str]:
+    return {entry["file"]: entry["reason"] for entry in report(root)["rejected"]}
+
+
+@pytest.fixture
+def people(make_video) -> None:
+    """Four speakers with one clip each; cid has a sidecar."""
+    for name in ("ann", "bob", "cid", "dan"):
+        make_video(f"{name}/1.mp4", still(), sound=tone(1.2))
+    sidecar = make_video("cid/1.mp4", still(), sound=tone(1.2)).with_suffix(".json")
+    sidecar.write_text(json.dumps({"speaker": "Cid", "emotion": "happiness"}))
+
+
+def test_folder_of_videos_to_data_set(people, settings: PrepareSettings):
+    manifest = prepare(settings)
+    loaded = DatasetManifest.load(settings.out)
+    assert loaded.fingerprint == manifest.fingerprint and loaded.layout.name == "head59"
+    assert sorted(name for names in loaded.splits.values() for name in names) == ["Cid", "ann", "bob", "dan"]
+    assert {split: len(names) for split, names in loaded.splits.items()} == {"train": 2, "val": 1, "test": 1}
+    assert loaded.codec == settings.codec and (loaded.identity_dim, loaded.audio_dim) == (3, 1)
+    clips = samples(settings.out)
+    assert len(clips) == 4
+    for key, clip in clips.items():
+        record = ClipRecord.from_dict(json.loads(clip["json"]))
+        assert record.key == key and record.num_frames == 30 and record.speaker in loaded.splits[record.split]
+        assert record.emotion == ("happiness" if record.speaker == "Cid" else None)
+        assert array(clip["motion.npy"]).shape == (30, 59) and array(clip["audio.npy"]).shape == (30, 1, 1)
+        with av.open(io.BytesIO(clip["mp4"]), "r") as container:
+            shapes = {frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)}
+        assert shapes == {(64, 64, 3)}
+        sound, rate = soundfile.read(io.BytesIO(clip["flac"]))
+        assert rate == 16_000 and len(sound) == 30 * 640
+    assert not (settings.out / ".work").exists()
+    page = (settings.out / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 4 and "ann/1.mp4" in page
+
+
+def test_running_it_twice_gives_the_same_bytes(people, settings: PrepareSettings, tmp_path: Path):
+    first = prepare(settings)
+    second = prepare(replace(settings, out=tmp_path / "again"))
+    assert first.fingerprint == second.fingerprint
+    assert samples(settings.out) == samples(tmp_path / "again")
+
+
+def test_the_same_request_again_is_nothing_to_do(people, settings: PrepareSettings, capsys, monkeypatch):
+    prepare(settings)
+    monkeypatch.setattr(BrightnessCodec, "encode", None)  # must not be needed
+    before = (settings.out / "dataset.json").stat().st_mtime_ns
+    prepare(replace(settings, workers=0))
+    assert "nothing to do" in capsys.readouterr().out
+    assert (settings.out / "dataset.json").stat().st_mtime_ns == before
+
+
+def test_another_request_for_the_same_place_is_explained(people, settings: PrepareSettings, make_video):
+    prepare(settings)
+    with pytest.raises(UserError, match=r"other settings: clip_seconds was 2.0, now 1.5"):
+        prepare(replace(settings, clip_seconds=1.5))
+    with pytest.raises(UserError, match="splits.seed"):
+        prepare(replace(settings, splits=SplitSettings(seed=5)))
+    make_video("eve/1.mp4", still(), sound=tone(1.2))
+    with pytest.raises(UserError, match="other files"):
+        prepare(settings)
+
+
+def test_a_place_with_other_things_in_it_is_left_alone(people, settings: PrepareSettings):
+    settings.out.mkdir()
+    (settings.out / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty"):
+        prepare(settings)
+    assert [path.name for path in settings.out.iterdir()] == ["thesis.txt"]
+
+
+def test_an_interrupted_run_goes_on_with_what_is_missing(people, settings: PrepareSettings, monkeypatch):
+    whole = BrightnessCodec.encode
+    calls = []
+
+    def interrupted(self, frames):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(self, frames)
+
+    monkeypatch.setattr(BrightnessCodec, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(settings)
+    assert not (settings.out / "dataset.json").exists()
+    prepare(settings)
+    assert len(calls) == 5  # two before, the one that was interrupted, and two more
+    assert len(samples(settings.out)) == 4
+
+
+def test_every_bad_file_is_named_with_its_reason_and_stops_nothing(settings: PrepareSettings, make_video, capsys):
+    make_video("good.mp4", still(), sound=tone(1.2))
+    make_video("mute.mp4", still())
+    make_video("silent.mp4", still(), sound=np.zeros(20_000, np.float32))
+    make_video("nobody.mp4", still(side=0), sound=tone(1.2))
+    make_video("brief.mp4", still(0.6) + still(1, side=0), sound=tone(1.6))
+    make_video("far.mp4", [square(60, 60, 10, (128, 128))] * 30, sound=tone(1.2))
+    (settings.source / "empty.mp4").touch()
+    (settings.source / "text.mp4").write_text("hello")
+    (settings.source / "link.mp4").symlink_to("nowhere")
+    prepare(replace(settings, min_face=20))
+    reasons = rejected(settings.out)
+    assert reasons == {
+        "brief.mp4": "a face is seen for 0.4 s only, less than 1",
+        "empty.mp4": "the file is empty",
+        "far.mp4": reasons["far.mp4"],
+        "link.mp4": "it is not a file, or a link to nothing",
+        "mute.mp4": "it has no sound track",
+        "nobody.mp4": "no face was found in it",
+        "silent.mp4": reasons["silent.mp4"],
+        "text.mp4": "it is not a video file, whatever its name says",
+    }
+    assert "fewer than 20" in reasons["far.mp4"] and "silent" in reasons["silent.mp4"]
+    printed = capsys.readouterr().out
+    assert "used 1 clips (0:00:01) from 1 of 9 videos, 1 speakers" in printed
+    assert all(sum(name in line for line in printed.splitlines()) == 1 for name in reasons)
+
+
+def test_nothing_usable_is_an_error_that_leaves_nothing(settings: PrepareSettings, make_video, capsys):
+    make_video("mute.mp4", still())
+    with pytest.raises(UserError, match="no clip can be made of the 1 videos"):
+        prepare(settings)
+    assert "mute.mp4  it has no sound track" in capsys.readouterr().out
+    assert list(settings.out.iterdir()) == []
+
+
+def test_sound_may_be_done_without(settings: PrepareSettings, make_video):
+    make_video("mute.mp4", still())
+    prepare(replace(settings, require_audio=False))
+    (clip,) = samples(settings.out).values()
+    assert json.loads(clip["json"])["notes"] == ["no sound"] and not array(clip["audio.npy"]).any()
+
+
+def test_a_long_video_becomes_clips_that_follow_each_other(settings: PrepareSettings, make_video):
+    ramp = [square(60, 60, 40, level=130 + k) for k in range(110)]
+    make_video("long.mp4", ramp, sound=tone(4.4))
+    prepare(settings)
+    records = sorted(
+        (ClipRecord.from_dict(json.loads(c["json"])) for c in samples(settings.out).values()), key=lambda r: r.start
+    )
+    assert [record.num_frames for record in records] == [37, 36, 37]
+    assert [record.start for record in records] == [0, 37 / 25, 73 / 25]
+    clips = samples(settings.out)
+    brightness = np.concatenate([array(clips[record.key]["motion.npy"])[:, 0] for record in records])
+    assert np.abs(brightness - np.arange(130, 240) / 255).max() < 0.015  # every frame once, in order
+
+
+@pytest.mark.parametrize(("fps", "start"), [(25, 0.0), (30, 0.0), (60, 0.4), (15, 0.2)])
+def test_picture_and_sound_stay_together(settings: PrepareSettings, make_video, fps: float, start: float):
+    """A flash and a click at the same time of the file are in the same frame of the clip."""
+    times = np.arange(round(2 * fps)) / fps
+    flash = 1.0
+    pictures = [square(60, 60, 40, level=255 if flash <= time < flash + 0.2 else 140) for time in times]
+    sound = 0.01 * tone(3)
+    click = round((flash + start) * 16_000)
+    sound[click : click + 3200] += 60 * tone(0.2)
+    make_video("a.mkv", pictures, times=times, sound=sound, start=start)
+    prepare(replace(settings, clip_seconds=5))
+    (clip,) = samples(settings.out).values()
+    bright = np.flatnonzero(array(clip["motion.npy"])[:, 0] > 0.8)
+    loud = np.flatnonzero(array(clip["audio.npy"])[:, 0, 0] > 0.1)
+    assert abs(bright[0] - loud[0]) <= 1 and abs(bright[-1] - loud[-1]) <= 1 and len(bright) == pytest.approx(5, abs=1)
+    if fps == 25:
+        assert bright.tolist() == loud.tolist() == [25, 26, 27, 28, 29]
+
+
+def test_a_cut_file_is_used_with_a_note(settings: PrepareSettings, make_video):
+    noise = np.random.default_rng(0).integers(0, 60, (75, 160, 160, 3), np.uint8)
+    pictures = [np.maximum(picture, base) for picture, base in zip(still(3), noise, strict=True)]
+    path = make_video("cut.mp4", pictures, sound=tone(3), options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    prepare(settings)
+    (entry,) = report(settings.out)["used"]
+    assert any("cut short" in note for note in entry["notes"])
+    assert 1 < sum(clip["seconds"] for clip in entry["clips"]) < 2.6
+
+
+def test_two_shots_give_clips_with_crops_of_their_own(settings: PrepareSettings, make_video):
+    make_video("a.mp4", still(1.2, left=10, top=10) + still(1.2, left=110, top=100), sound=tone(2.4))
+    prepare(settings)
+    crops = [clip["crop"] for clip in report(settings.out)["used"][0]["clips"]]
+    assert len(crops) == 2 and crops[0][0] < 80 < crops[1][0]
+
+
+def test_hostile_names_are_harmless(settings: PrepareSettings, make_video):
+    made = make_video("plain.mp4", still(), sound=tone(1.2))
+    for name in ("$(touch x).mp4", "a\nb.mp4", "<script>.mp4", "-rf.mp4"):
+        (settings.source / name).write_bytes(made.read_bytes())
+    manifest = prepare(settings)
+    assert sum(shard.num_samples for shard in manifest.shards) == 5
+    assert "<script>" not in (settings.out / "report.html").read_text()
+
+
+def test_a_full_disk_stops_the_run_and_blames_no_video(people, settings: PrepareSettings, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("moda.data_prep.extract.np.savez", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            prepare(settings)
+    prepare(settings)
+    assert rejected(settings.out) == {}
+
+
+def test_an_unforeseen_failure_is_the_video_s_alone(people, settings: PrepareSettings, monkeypatch, capsys):
+    whole = BrightnessCodec.encode
+    calls = []
+
+    def failing(self, frames):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ZeroDivisionError("a bug")
+        return whole(self, frames)
+
+    monkeypatch.setattr(BrightnessCodec, "encode", failing)
+    prepare(settings)
+    assert rejected(settings.out) == {"bob/1.mp4": "ZeroDivisionError: a bug"}
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_codec_s_verdict_on_a_clip_is_told(settings: PrepareSettings, make_video):
+    make_video("good.mp4", still(), sound=tone(1.2))
+    # the square is seen by the detector, but its middle is dark
+    hollow = [np.where(square(70, 70, 20) > 0, 0, picture).astype(np.uint8) for picture in still()]
+    make_video("hollow.mp4", hollow, sound=tone(1.2))
+    prepare(settings)
+    assert rejected(settings.out) == {"hollow.mp4": "0.0 to 1.2 s: no frame shows a face"}
