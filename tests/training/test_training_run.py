@@ -1,6 +1,7 @@
 """Whole trainings of tiny networks: they learn, stop, resume and export."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,18 @@ def test_the_checkpoint_names_what_it_was_trained_on(configure, tmp_path) -> Non
     manifest = json.loads((tmp_path / "vae/checkpoints/step-3/manifest.json").read_text())
     assert manifest["identity"]["statistics"]["layout"] == "head59"
     assert manifest["identity"]["audio_fingerprint"] == "audio-0"
+
+
+def test_an_interrupt_is_the_users_and_the_run_goes_on_later(configure, tmp_path, monkeypatch) -> None:
+    def interrupt(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == 4:
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CheckpointWriter, "on_train_batch_start", interrupt)
+        run.train(configure("motion_vae", "vae"))
+    signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
+    assert load_export(tmp_path / "vae").step == 3
+    run.train(configure("motion_vae", "vae"))
+    assert load_export(tmp_path / "vae").step == 6

@@ -67,13 +67,19 @@ def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir:
     try:
         trainer.fit(module, data, ckpt_path=checkpoint / STATE if checkpoint else None, weights_only=True)
     except UserError as error:
-        # A reader process puts its traceback around the message; the user's line is the last.
-        raise UserError(str(error).rstrip().rsplit("\n", 1)[-1].split("Error: ", 1)[-1]) from error
+        raise UserError(_line_of(str(error))) from error
+    except SystemExit:  # how Lightning ends after an interrupt
+        raise KeyboardInterrupt from None
     finally:
         for logger in trainer.loggers:
             logger.finalize("success" if trainer.state.finished else "failed")
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+
+
+def _line_of(message: str) -> str:
+    """The user's line of a message; a reader process puts its traceback before it."""
+    if message.startswith("Caught "):
+        return message.rstrip().rsplit("\n", 1)[-1].split("Error: ", 1)[-1]
+    return message
 
 
 def _trainer(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, done: int) -> L.Trainer:

@@ -38,16 +38,19 @@ def _wandb_logger(run_dir: Path, name: str, project: str, offline: bool) -> list
         import wandb
         from lightning.pytorch.loggers import WandbLogger
 
-        logger = WandbLogger(
+        run = wandb.init(
             name=name,
             project=project,
             id=_run_id(run_dir),
-            save_dir=run_dir,
-            offline=offline,
+            dir=run_dir,
+            mode="offline" if offline else "online",
             resume=None if offline else "allow",  # an offline run cannot ask the server
             settings=wandb.Settings(silent=True),
         )
-        assert logger.experiment is not None  # starts it, here, where a failure can be reported
+        # Steps recorded again after a resume would be refused on W&B's own axis.
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        logger = WandbLogger(experiment=run, save_dir=run_dir)
     except Exception as error:  # its failures have no common type, and training does not depend on it
         print(f"W&B cannot start ({str(error).strip().splitlines()[-1]}); training goes on with metrics.jsonl alone")
         return []

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from moda.errors import UserError
+from moda.training.dit_module import ConditionDropout
+from moda.training.draws import Draws
+
+COUNT = 20_000
+
+
+def drawn(guided: tuple[str, ...], **probabilities: float) -> dict[str, torch.Tensor]:
+    draws = Draws(0, "train", torch.arange(COUNT), COUNT)
+    return ConditionDropout(**{"joint": 0, "audio": 0, "emotion": 0, "identity": 0, **probabilities}).draw(
+        draws, guided
+    )
+
+
+def test_the_joint_drop_removes_exactly_what_guidance_removes() -> None:
+    drop = drawn(("audio", "emotion"), joint=0.2)
+    assert torch.equal(drop["drop_audio"], drop["drop_emotion"])
+    assert drop["drop_audio"].float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert not drop["drop_identity"].any()
+
+
+def test_independent_drops_come_on_top() -> None:
+    drop = drawn(("audio", "emotion"), joint=0.1, audio=0.2, identity=0.3)
+    rate = {name: value.float().mean().item() for name, value in drop.items()}
+    assert rate["drop_audio"] == pytest.approx(1 - 0.9 * 0.8, abs=0.01)
+    assert rate["drop_emotion"] == pytest.approx(0.1, abs=0.01)
+    both = (drop["drop_audio"] & drop["drop_identity"]).float().mean().item()
+    assert both == pytest.approx(rate["drop_audio"] * rate["drop_identity"], abs=0.01)
+
+
+def test_a_probability_of_one_is_refused() -> None:
+    with pytest.raises(UserError, match="condition_dropout.audio=1"):
+        ConditionDropout(audio=1)
