@@ -1,5 +1,5 @@
 import numpy as np
-from moda.data_prep.track import Track, follow, iou, main_tracks
+from moda.data_prep.track import Track, follow, iou, is_cut, main_tracks
 from prep_fakes import Spot, SquareDetector, square
 
 
@@ -78,3 +78,21 @@ def test_a_small_face_is_found_in_tiles_where_it_is():
 def test_no_face_gives_no_track():
     assert follow([(0, np.zeros((300, 500, 3), np.uint8))], SquareDetector()) == []
     assert main_tracks([]) == ([], 0)
+
+
+def test_another_face_in_the_same_place_after_a_cut_is_another_track():
+    bright_above, bright_below = np.zeros((2, 160, 160, 3), np.uint8)
+    bright_above[:60] = bright_below[100:] = 120
+    scenes = [bright_above] * 6 + [bright_below] * 6
+    frames = [(5 * k, np.maximum(scene, square(60, 60, 40, level=150))) for k, scene in enumerate(scenes)]
+    tracks = follow(frames, SquareDetector())
+    assert [track.frames for track in tracks] == [list(range(0, 30, 5)), list(range(30, 60, 5))]
+
+
+def test_a_cut_is_a_new_scene_and_not_a_pan_or_a_change_of_light():
+    picture = np.cumsum(np.random.default_rng(0).normal(size=(32, 34)), 1)
+    other = np.cumsum(np.random.default_rng(1).normal(size=(32, 32)), 0)
+    assert not is_cut(picture[:, :32], picture[:, 2:])
+    assert not is_cut(picture[:, :32], 0.3 * picture[:, :32] + 50)
+    assert is_cut(picture[:, :32], other)
+    assert not is_cut(np.zeros((32, 32)), other)  # a fade from black
