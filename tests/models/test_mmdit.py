@@ -3,9 +3,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from moda.errors import UserError
 from moda.models.attention import rope_rotation, rotate
+from moda.models.blocks import GroupLayer
 from moda.models.embeddings import timestep_sinusoid
 from moda.models.mmdit import MMDiT
 
@@ -196,3 +198,26 @@ def test_sizes_that_do_not_fit_are_refused():
         make_network(width=30)
     with pytest.raises(UserError, match="do not divide"):
         make_network()(**make_inputs(tokens=3))
+
+
+def attention_within(frames: int, *, local: bool) -> torch.Tensor:
+    """(heads,) share of a fresh layer's attention that lies within ``frames`` frames."""
+    torch.manual_seed(0)
+    width, heads = 128, 4
+    layer = GroupLayer(width, heads, 64)
+    nn.init.xavier_uniform_(layer.qkv.weight)
+    nn.init.zeros_(layer.qkv.bias)
+    if local:
+        layer.norm.look_nearby(layer.qkv, heads)
+    rotation = rope_rotation(torch.arange(80.0), width // heads, 256.0)
+    q, k, _ = layer.norm(layer.qkv(torch.randn(1, 80, width)), heads, rotation)
+    weights = torch.softmax(q @ k.mT / (width // heads) ** 0.5, -1)[0]  # (heads, 80, 80)
+    near = (torch.arange(80)[:, None] - torch.arange(80)).abs() <= frames
+    return (weights * near).sum((1, 2)) / 80
+
+
+def test_local_init_points_half_of_the_heads_at_the_same_moment() -> None:
+    near = attention_within(3, local=True)
+    assert (near[:2] > 0.6).all()
+    assert (near[2:] < 0.25).all()
+    assert (attention_within(3, local=False) < 0.25).all()

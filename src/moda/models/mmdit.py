@@ -12,7 +12,7 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.models.attention import rope_rotation
-from moda.models.blocks import Modulation, MultiStreamBlock, SingleStreamBlock, modulate
+from moda.models.blocks import GroupLayer, Modulation, MultiStreamBlock, SingleStreamBlock, modulate
 from moda.models.embeddings import AudioEmbedder, NullToken, TimestepEmbedder, two_layer_mlp
 
 STREAMS = ("motion", "audio", "emotion", "identity")
@@ -59,6 +59,9 @@ class MMDiT(nn.Module):
     any other of MM-DiT blocks.
     rope_theta: base of the rotary angles; positions count frames.
     repeat_conditions: one emotion and one identity token per frame, as published, else one of each.
+    local_init: start with half of the heads looking at the same moment in every stream (``look_nearby``).
+    With random queries and keys a small corpus is memorised before that is found out. Changes what the
+    first step computes, not the architecture.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class MMDiT(nn.Module):
         mlp_ratio: float = 4.0,
         rope_theta: float = 256.0,
         repeat_conditions: bool = False,
+        local_init: bool = True,
     ):
         super().__init__()
         if width % heads or (width // heads) % 2:
@@ -99,9 +103,9 @@ class MMDiT(nn.Module):
                 self.blocks.append(_block(stage, width, heads, int(mlp_ratio * width), last))
         self.final_modulation = Modulation(width, 2)
         self.final_linear = nn.Linear(width, motion_dim)
-        self._initialise()
+        self._initialise(local_init)
 
-    def _initialise(self) -> None:
+    def _initialise(self, local: bool) -> None:
         """Xavier weights, but zero in the modulations and the output (adaLN-Zero): the network starts at velocity 0."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -110,6 +114,10 @@ class MMDiT(nn.Module):
         for module in self.modules():
             if isinstance(module, Modulation):
                 module.reset()
+            elif local and isinstance(module, GroupLayer):
+                module.norm.look_nearby(module.qkv, module.heads)
+            elif local and isinstance(module, SingleStreamBlock):
+                module.norm.look_nearby(module.inward, module.heads)
         nn.init.normal_(self.emotion_embedder.weight, std=0.02)
         nn.init.zeros_(self.final_linear.weight)
 
