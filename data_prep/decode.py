@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.error import FFmpegError
 
 from moda.errors import UserError
 
 BLOCK_BYTES = 160 * 2**20
+ROUNDING = 1e-3  # seconds; containers and decord round time stamps, and a change may fall on the middle
 LONGEST = 36 * 3600.0  # seconds; a time stamp beyond it is broken
 
 
@@ -23,12 +22,12 @@ def resample_indices(timestamps: np.ndarray, fps: float) -> np.ndarray:
     """
     begin, end = timestamps[:, 0], float(timestamps[-1, 1])
     count = int(np.floor(end * fps + 0.5))
-    middle = (np.arange(count) + 0.5) / fps
+    middle = (np.arange(count) + 0.5) / fps + ROUNDING
     return np.maximum(np.searchsorted(begin, middle, side="right") - 1, 0)
 
 
-class CorruptStream(UserError):
-    """Decoding fails somewhere in the stream; ``salvage`` gets what comes before."""
+class DecordFailure(UserError):
+    """Decord cannot read the stream to its end; ``patient.PatientReader`` may read it, or most of it."""
 
 
 class FrameReader:
@@ -36,7 +35,7 @@ class FrameReader:
 
     Rotation that the file asks for is applied; ``height`` and ``width`` are those of upright frames.
     ``num_frames`` is what the file's index lists, and becomes smaller where reading ends before that.
-    Making one and reading raise CorruptStream where the stream is.
+    Making one and reading raise DecordFailure where decord fails.
     """
 
     def __init__(self, path: Path, fps: float = 25.0):
@@ -97,37 +96,10 @@ class FrameReader:
             return None
         except (RuntimeError, _decord().DECORDError) as error:
             # which frames before the damage are still handed out is a matter of threads: none is used
-            raise CorruptStream("its video stream is corrupt; repair it or cut the damage out") from error
+            raise DecordFailure("its video stream is corrupt; repair it or cut the damage out") from error
         if frame.shape[2] != 3:  # decord 3.4 misreads rows of 32, 48, 96 and 144 pixels
             raise UserError(f"frames {frame.shape[1]} pixels wide cannot be decoded; scale the video")
         return frame
-
-
-def salvage(path: Path, target: Path) -> None:
-    """Copy the pictures that come before the first damaged packet to a new Matroska file.
-
-    Raises UserError when there are none.
-    """
-    try:
-        with av.open(str(path.resolve())) as source, av.open(str(target), "w", format="matroska") as rest:
-            stream = source.streams.video[0]
-            copy = rest.add_stream_from_template(stream)
-            for packet in _sound_packets(source.demux(stream)):
-                packet.stream = copy
-                rest.mux(packet)
-    except (FFmpegError, ValueError) as error:
-        raise UserError("its video stream is corrupt from the beginning on") from error
-
-
-def _sound_packets(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    for packet in packets:
-        if packet.dts is None or packet.is_corrupt:
-            return
-        try:
-            packet.decode()
-        except FFmpegError:
-            return
-        yield packet
 
 
 def _open(path: Path) -> Any:
@@ -135,7 +107,7 @@ def _open(path: Path) -> Any:
     try:
         return decord.VideoReader(str(path.resolve()), ctx=decord.cpu(0), num_threads=1)
     except (RuntimeError, AssertionError, decord.DECORDError) as error:
-        raise UserError("its video stream cannot be decoded") from error
+        raise DecordFailure("its video stream cannot be decoded") from error
 
 
 def _decord() -> Any:

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import soundfile
 from moda.data_prep.clips import segment, split
-from moda.data_prep.decode import CorruptStream, FrameReader, salvage
+from moda.data_prep.decode import DecordFailure, FrameReader
+from moda.data_prep.patient import PatientReader
 from moda.data_prep.probe import VideoInfo, probe
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.data_prep.sources import Source, printable
@@ -28,6 +29,8 @@ from moda.codec.base import MotionCodec
 from moda.errors import UserError
 from moda.face.crop import crop, crop_box
 from moda.generation.video import VideoWriter
+
+Reader: TypeAlias = FrameReader | PatientReader
 
 THUMBNAIL = 128  # pixels
 
@@ -105,18 +108,14 @@ class Extractor:
         if waveform is None:
             item.notes.append("no sound")
         try:
-            self._read(source.path, source, info, waveform, folder, item, clock)
-        except CorruptStream:
-            item.clips.clear()
-            item.notes.append("damaged: only what comes before the damage is used")
-            rest = folder / "salvaged.mkv"
-            salvage(source.path, rest)
-            self._read(rest, source, info, waveform, folder, item, clock)
-            rest.unlink()
+            self._read(FrameReader(source.path, FPS), source, info, waveform, folder, item, clock)
+        except DecordFailure:
+            item.clips, item.notes = [], item.notes[: waveform is None]
+            self._read(PatientReader(source.path, FPS), source, info, waveform, folder, item, clock)
 
     def _read(
         self,
-        path: Path,
+        reader: Reader,
         source: Source,
         info: VideoInfo,
         waveform: np.ndarray | None,
@@ -124,13 +123,13 @@ class Extractor:
         item: VideoItem,
         clock: "StageClock",
     ) -> None:
-        """Find the face in the pictures of ``path``, and cut and encode the clips."""
-        reader = FrameReader(path, FPS)
+        """Find the face in the pictures of ``reader``, and cut and encode the clips."""
+        promised = max(reader.num_frames / FPS, info.seconds or 0)
         with clock("find face"):
             looks = clock.timed("decode", reader.frames(range(0, reader.num_frames, self.settings.detect_every)))
             tracks, beside = main_tracks(follow(looks, self.detector, FPS))
-        if info.seconds and reader.num_frames / FPS < 0.95 * info.seconds - 0.2:
-            item.notes.append(f"cut short: it holds {reader.num_frames / FPS:.1f} of {info.seconds:.1f} s")
+        if (seconds := reader.num_frames / FPS) < 0.95 * promised - 0.2:
+            item.notes.append(f"cut short or damaged: {seconds:.1f} of {promised:.1f} s can be read")
         if beside:
             item.notes.append(f"{beside + 1} faces; the largest was taken")
         plan = self._plan(tracks, reader)
@@ -139,7 +138,7 @@ class Extractor:
             key = source.key(len(item.clips))
             try:
                 item.clips.append(self._clip(folder / key, range(start, stop), boxes, reader, waveform, clock))
-            except CorruptStream:
+            except DecordFailure:
                 raise
             except UserError as error:
                 if _out_of_space(error):
@@ -164,7 +163,7 @@ class Extractor:
                 raise
             return None
 
-    def _plan(self, tracks: list[Track], reader: FrameReader) -> list[tuple[int, int, np.ndarray]]:
+    def _plan(self, tracks: list[Track], reader: Reader) -> list[tuple[int, int, np.ndarray]]:
         """(start, stop, boxes) of each clip to be cut."""
         settings = self.settings
         if not tracks:
@@ -196,7 +195,7 @@ class Extractor:
         base: Path,
         span: range,
         boxes: np.ndarray,
-        reader: FrameReader,
+        reader: Reader,
         waveform: np.ndarray | None,
         clock: "StageClock",
     ) -> ClipItem:
