@@ -14,6 +14,11 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 import soundfile
+
+from moda.audio.encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, SpeechEncoder
+from moda.audio.io import SILENCE_PEAK, load_audio
+from moda.build import build
+from moda.codec.base import MotionCodec
 from moda.data_prep.clips import segment, split
 from moda.data_prep.decode import DecordFailure, FrameReader
 from moda.data_prep.patient import PatientReader
@@ -21,11 +26,6 @@ from moda.data_prep.probe import VideoInfo, probe
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.data_prep.sources import Source, printable
 from moda.data_prep.track import Detector, Track, follow, main_tracks
-
-from moda.audio.encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, SpeechEncoder
-from moda.audio.io import SILENCE_PEAK, load_audio
-from moda.build import build
-from moda.codec.base import MotionCodec
 from moda.errors import UserError
 from moda.face.crop import crop, crop_box
 from moda.generation.video import VideoWriter

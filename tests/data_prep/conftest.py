@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+from prep_fakes import BrightnessCodec, PeakEncoder, SquareDetector, write_video
+
+from moda.codec.base import MotionCodec
 from moda.data_prep.extract import Extractor
 from moda.data_prep.settings import PrepareSettings
-from prep_fakes import BrightnessCodec, PeakEncoder, SquareDetector, write_video
 
 
 @pytest.fixture
@@ -18,9 +21,8 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrepareSettings:
     """Settings with the models above; everything runs in the test's own process."""
-    monkeypatch.setattr(
-        Extractor, "of", lambda settings: Extractor(settings, SquareDetector(), BrightnessCodec(), PeakEncoder())
-    )
+    codec = cast(MotionCodec, BrightnessCodec())  # the half of it that measures
+    monkeypatch.setattr(Extractor, "of", lambda settings: Extractor(settings, SquareDetector(), codec, PeakEncoder()))
     return PrepareSettings(
         source=tmp_path / "videos",
         out=tmp_path / "data",

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prep_fakes import square, tone
+
 from moda.data_prep import decode
 from moda.data_prep.decode import DecordFailure, FrameReader, resample_indices
 from moda.data_prep.patient import PatientReader
-from prep_fakes import square, tone
-
 from moda.errors import UserError
 
 
