@@ -145,7 +145,7 @@ def test_a_dimension_that_hardly_moved_in_training_does_not_outweigh_the_others(
 
 def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_clips():
     values = np.random.default_rng(0).normal(0.6, 0.2, 400)
-    low, high = bootstrap_interval(values)
+    low, high = bootstrap_interval(values)  # pyright: ignore[reportGeneralTypeIssues]
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * 0.2 / 20, rel=0.15)
     wide = bootstrap_interval(values[:25])
