@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -68,3 +71,20 @@ def test_results_do_not_depend_on_earlier_images(landmarker, renderer):
 def test_wrong_images_are_refused(landmarker, image):
     with pytest.raises(ValueError, match="uint8 RGB"):
         landmarker.detect(image)
+
+
+def test_the_process_outlives_signal_handlers_restored_by_python() -> None:
+    """Restoring the handlers that Python knows of must not arm MediaPipe's profiling signal again."""
+    code = (
+        "import signal, numpy as np\n"
+        "from moda.face.landmarker import FaceLandmarker\n"
+        "with FaceLandmarker() as landmarker:\n"
+        "    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:\n"
+        "        handler = signal.getsignal(number)\n"
+        "        if handler is not None:\n"
+        "            signal.signal(number, handler)\n"
+        "    signal.raise_signal(signal.SIGPROF)\n"
+        "print('alive')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n")

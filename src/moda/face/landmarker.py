@@ -1,7 +1,9 @@
 """Faces in an image: 478 landmarks, 52 blendshapes and head pose, by MediaPipe's face landmarker."""
 
 import os
+import signal
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +96,18 @@ def _create(max_faces: int, min_confidence: float) -> tuple[Any, Any]:
         landmarker = vision.FaceLandmarker.create_from_options(options)
         blank = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.zeros((64, 64, 3), np.uint8))
         landmarker.detect(blank)
+    _tell_python_that_profiling_is_ignored()
     return mediapipe, landmarker
+
+
+def _tell_python_that_profiling_is_ignored() -> None:
+    """MediaPipe's timers send SIGPROF and it has the system ignore them, which Python does not notice.
+
+    Whoever saves and restores signal handlers by Python (Lightning, when it trains in the same process)
+    would put the default back, and the next tick would end the process.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 def _close(landmarker: Any) -> None:
