@@ -122,8 +122,8 @@ _WEIGHTS = (
         commercial=True,
         filename="cmudict-en-us.dict",
         source="https://github.com/cmusphinx/pocketsphinx",
-        sha256="20b5c293e1f311fb375fe067e500ec5636f4fc7af5594967263696def9b23bfe",
-        size=3_275_645,
+        sha256="cb01cf8b6a47f5a97ed46b01e96ea8a924d07d1abfd770f787836013df8537da",
+        size=3_273_623,
         packaged=PackagedCopy("pocketsphinx", "pocketsphinx", "model/en-us/cmudict-en-us.dict"),
     ),
     Weight(
