@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from moda.eval.metrics.blinks import BlinkRate, count_blinks
 from moda.eval.metrics.bootstrap import bootstrap_interval
 from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation, pearson
@@ -11,7 +12,6 @@ from moda.eval.metrics.lag import AudioVisualLag, Lag, WithinOneFrame, best_lag,
 from moda.eval.metrics.loudness import AudioVisualCorrelation, frame_energy, loudness, speech_span
 from moda.eval.metrics.smoothness import Smoothness, mean_jerk
 from moda.eval.takes import Take, group_scale
-
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
 

@@ -36,12 +36,12 @@ def stages(out: Path, workers: int) -> list[Stage]:
     return [
         Stage(
             "Render talking heads whose motion is known",
-            ("synthesize", "--out", f"{videos}", "--workers", f"{workers}", "--speech", f"{speech}"),
+            ("synthesize", "--out", f"{videos}", "--speakers", "10", "--workers", f"{workers}", "--speech", f"{speech}"),
             videos / "corpus.json",
         ),
         Stage(
             "Prepare shards: crop, motion, identity, speech features",
-            ("prepare", f"source={videos}", f"out={dataset}", f"workers={workers}", "video_size=256"),
+            ("prepare", f"source={videos}", f"out={dataset}", f"workers={workers}", "video_size=256", "splits.test=2"),
             dataset / "dataset.json",
         ),
         Stage(
