@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from moda.data.schema import MANIFEST_NAME, SPLITS, ClipRecord, DatasetManifest, Shard
+from moda.data.writer import Sample, dataset_fingerprint, plan_shards, write_shard
 from moda.data_prep.extract import ClipItem, Extractor
 from moda.data_prep.report import REPORT_NAME, VideoLine, describe, rejection_lines, summary_lines, write_report
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.data_prep.sources import Source, find_sources, read_labels, state_of
 from moda.data_prep.splits import split_speakers
 from moda.data_prep.workers import extract_all
-
-from moda.data.schema import MANIFEST_NAME, SPLITS, ClipRecord, DatasetManifest, Shard
-from moda.data.writer import Sample, dataset_fingerprint, plan_shards, write_shard
 from moda.errors import UserError
 from moda.files import read_json
 from moda.motion.statistics import StatisticsAccumulator

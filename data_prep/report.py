@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from moda.data.schema import DatasetManifest
 from moda.data_prep.extract import VideoItem
 from moda.data_prep.settings import FPS
 from moda.data_prep.sources import Labels, Source
-
-from moda.data.schema import DatasetManifest
 from moda.files import atomic_path, write_json
 from moda.progress import clock
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from moda.data_prep.sources import SPEAKER_FROM
 from moda.data_prep.splits import split_speakers
-
 from moda.errors import UserError
 
 FPS = 25

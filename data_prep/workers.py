@@ -8,10 +8,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+
 from moda.data_prep.extract import Extractor, VideoItem
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.sources import Source, state_of
-
 from moda.errors import UserError
 from moda.files import atomic_path, read_json, write_json
 from moda.progress import progress

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from moda.eval.clips import HeldOutClip
-from moda.eval.takes import Take
 
 from moda.audio.encoder import SAMPLE_RATE
+from moda.eval.clips import HeldOutClip
+from moda.eval.takes import Take
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

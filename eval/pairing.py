@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from moda.eval.clips import HeldOutClip
 from scipy.optimize import linear_sum_assignment
+
+from moda.eval.clips import HeldOutClip
 
 # What a pairing should avoid, most important first; a random cost in [0, 1) breaks the ties.
 ITSELF = 1e9

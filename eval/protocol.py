@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from moda import __version__
+from moda.codec.base import MotionCodec
+from moda.data.schema import DatasetManifest
+from moda.errors import UserError
 from moda.eval.clips import HeldOutClip, LeftOut, load_clips
 from moda.eval.faces import Faces
 from moda.eval.metrics.base import Metric, Score
@@ -16,11 +21,6 @@ from moda.eval.showcase import choose_examples
 from moda.eval.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.speed import measure_speed
 from moda.eval.takes import Take
-
-from moda import __version__
-from moda.codec.base import MotionCodec
-from moda.data.schema import DatasetManifest
-from moda.errors import UserError
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler
 from moda.interop.export import Export, load_export
 from moda.motion.statistics import MotionStatistics

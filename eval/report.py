@@ -12,6 +12,8 @@ import cv2
 import jinja2
 import numpy as np
 from markupsafe import Markup
+
+from moda.errors import UserError
 from moda.eval.clips import HeldOutClip
 from moda.eval.faces import Face
 from moda.eval.figures import motion_curves, read_series, training_curves
@@ -20,8 +22,6 @@ from moda.eval.rows import ROWS
 from moda.eval.showcase import PANELS, make_strips, write_panels
 from moda.eval.tables import UNDEFINED, Cell, Table, number, tables_of
 from moda.eval.takes import Take
-
-from moda.errors import UserError
 from moda.files import atomic_path, write_json
 from moda.progress import progress
 

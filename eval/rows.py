@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from moda.eval.clips import HeldOutClip
-from moda.eval.pairing import derangements
 
 from moda.data.schema import emotion_index
 from moda.data.windows import hashed_seed
+from moda.eval.clips import HeldOutClip
+from moda.eval.pairing import derangements
 from moda.generation.sampler import MotionSampler
 from moda.motion.statistics import MotionStatistics
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from moda.audio.encoder import SAMPLE_RATE
+from moda.codec.base import MotionCodec
 from moda.eval.clips import HeldOutClip
 from moda.eval.faces import Face
 from moda.eval.media import iterate_frames, pick_frames
 from moda.eval.metrics.base import Score
 from moda.eval.takes import Take
-
-from moda.audio.encoder import SAMPLE_RATE
-from moda.codec.base import MotionCodec
 from moda.generation.contact_sheet import contact_sheet
 from moda.generation.video import VideoWriter
 

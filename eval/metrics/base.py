@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from moda.eval.metrics.bootstrap import bootstrap_interval
 from moda.eval.takes import Take
 

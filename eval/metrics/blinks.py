@@ -1,6 +1,7 @@
 """Do the eyes blink as often as people's do?"""
 
 import numpy as np
+
 from moda.eval.metrics.base import ClipMetric
 from moda.eval.takes import Take
 

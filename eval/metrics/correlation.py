@@ -1,6 +1,7 @@
 """Does the mouth move as the truth's does?"""
 
 import numpy as np
+
 from moda.eval.metrics.base import ClipMetric
 from moda.eval.takes import Take
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from moda.eval.metrics.base import ClipMetric
 from moda.eval.takes import Take
 

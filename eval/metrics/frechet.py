@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from moda.eval.metrics.base import Metric, Score
 from moda.eval.takes import Take
 

@@ -1,6 +1,7 @@
 """Is the mouth early or late?"""
 
 import numpy as np
+
 from moda.eval.metrics.base import ClipMetric
 from moda.eval.metrics.correlation import pearson
 from moda.eval.takes import Take

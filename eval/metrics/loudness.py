@@ -1,11 +1,11 @@
 """How loud the sound is at each video frame, and whether the mouth opens with it."""
 
 import numpy as np
+
+from moda.audio.encoder import SAMPLES_PER_FRAME
 from moda.eval.metrics.base import ClipMetric
 from moda.eval.metrics.correlation import pearson
 from moda.eval.takes import Take
-
-from moda.audio.encoder import SAMPLES_PER_FRAME
 
 AUDIBLE = -40.0  # dB below the clip's loudest frame; quieter is breath and room
 

@@ -1,6 +1,7 @@
 """Is the motion as smooth as real motion?"""
 
 import numpy as np
+
 from moda.eval.metrics.base import ClipMetric
 from moda.eval.metrics.diversity import ratio
 from moda.eval.takes import Take

@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+
 from moda.data_prep.clips import segment, split
 
 

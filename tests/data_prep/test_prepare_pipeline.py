@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from moda.data_prep.pipeline import prepare
-from moda.data_prep.settings import PrepareSettings, SplitSettings
 from prep_fakes import BrightnessCodec, square, tone
 
 from moda.data.schema import ClipRecord, DatasetManifest
+from moda.data_prep.pipeline import prepare
+from moda.data_prep.settings import PrepareSettings, SplitSettings
 from moda.errors import UserError
 
 

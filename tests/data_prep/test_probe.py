@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moda.data_prep.probe import probe
 from prep_fakes import square, tone, write_video
 
+from moda.data_prep.probe import probe
 from moda.errors import UserError
 
 

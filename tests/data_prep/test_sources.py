@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from moda.data_prep.sources import Source, find_sources, read_labels
 
 from moda.data.schema import KEY_PATTERN
+from moda.data_prep.sources import Source, find_sources, read_labels
 from moda.errors import UserError
 
 

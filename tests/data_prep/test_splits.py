@@ -1,8 +1,8 @@
 import random
 
 import pytest
-from moda.data_prep.splits import split_speakers
 
+from moda.data_prep.splits import split_speakers
 from moda.errors import UserError
 
 PEOPLE = [f"speaker{i}" for i in range(40)]

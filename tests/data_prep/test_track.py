@@ -1,6 +1,7 @@
 import numpy as np
-from moda.data_prep.track import Track, follow, iou, is_cut, main_tracks
 from prep_fakes import Spot, SquareDetector, square
+
+from moda.data_prep.track import Track, follow, iou, is_cut, main_tracks
 
 
 def blank(count: int, every: int = 5):

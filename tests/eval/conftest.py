@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation
-from moda.eval.metrics.frechet import FrechetMotion
-from moda.eval.metrics.lag import Lag
-from moda.eval.protocol import Protocol
 
 from moda.codec.base import Portrait
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.data.writer import Sample, dataset_fingerprint, write_shard
 from moda.errors import UserError
+from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation
+from moda.eval.metrics.frechet import FrechetMotion
+from moda.eval.metrics.lag import Lag
+from moda.eval.protocol import Protocol
 from moda.generation.video import VideoWriter
 from moda.interop.compatibility import MotionIdentity
 from moda.interop.export import Export, write_export

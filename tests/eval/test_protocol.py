@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from moda.eval.protocol import evaluate, results_of
 
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
+from moda.eval.protocol import evaluate, results_of
 
 
 class Oracle:

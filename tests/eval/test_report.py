@@ -5,14 +5,14 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+
+from moda.cli.main import main
 from moda.eval.figures import read_series, training_curves
 from moda.eval.metrics.base import Score
 from moda.eval.protocol import evaluate
 from moda.eval.report import write_report
 from moda.eval.showcase import choose_examples
 from moda.eval.tables import markdown, number, tables_of
-
-from moda.cli.main import main
 
 ROWS = ["ground truth", "mean pose", "mismatched audio", "model"]
 

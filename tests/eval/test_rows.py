@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from moda.eval.pairing import derangements
 from moda.eval.rows import mean_pose
-
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
 
