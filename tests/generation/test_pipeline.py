@@ -1,5 +1,6 @@
 """moda generate from its inputs to the file, with a small network, and every way its inputs can be wrong."""
 
+import dataclasses
 from pathlib import Path
 
 import av
@@ -12,9 +13,9 @@ from moda.audio.encoder import frames_of
 from moda.cli.main import main
 from moda.codec.base import Portrait
 from moda.errors import UserError
-from moda.generation.pipeline import generate, load_generator, sample_motion
+from moda.generation.pipeline import generate, load_generator, load_sampler, sample_motion
 from moda.interop.compatibility import MotionIdentity
-from moda.interop.export import Export, write_export
+from moda.interop.export import Export, load_export, write_export
 from moda.models.mmdit import MMDiT
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
@@ -170,6 +171,12 @@ def test_parts_other_than_those_of_training_are_refused(run, speech, tmp_path, m
     monkeypatch.setattr(GreyCodec if part == "codec" else EnergyEncoder, "fingerprint", "another")
     with pytest.raises(UserError, match=f"{word} here .* is not the one that the training data was made with"):
         generate(run, "head:0", speech, tmp_path / "talk.mp4", show_progress=False)
+
+
+def test_a_run_of_a_motion_vae_alone_says_what_it_cannot_do(run):
+    export = dataclasses.replace(load_export(run), network=None)
+    with pytest.raises(UserError, match="motion VAE, which cannot generate; name a run of task=dit"):
+        load_sampler(export)
 
 
 def test_a_failure_on_the_way_leaves_no_video(run, speech, codec, tmp_path):

@@ -78,12 +78,13 @@ def load_generator(checkpoint: str | Path, *, device: str = "auto", size: int | 
 
 
 def load_sampler(export: Export, device: str = "auto") -> MotionSampler:
-    """The export's sampler on a device."""
+    """The export's sampler on a device; UserError for a run that trained a motion VAE alone."""
     place = resolve_device(device)
-    export.network.to(place).eval()
-    if export.vae is not None:
-        export.vae.to(place).eval()
-    return export.sampler()
+    sampler = export.sampler()
+    sampler.network.to(place).eval()
+    if sampler.vae is not None:
+        sampler.vae.to(place).eval()
+    return sampler
 
 
 def load_codec(spec: dict, fingerprint: str) -> MotionCodec:
