@@ -35,6 +35,13 @@ def test_a_user_error_inside_comes_out_as_itself() -> None:
         run_hydra("train", fail, ["data.path=x"])
 
 
+def test_multirun_runs_every_combination(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seeds: list[int] = []
+    assert run_hydra("train", lambda config: seeds.append(config.seed), ["--multirun", "seed=1,2,3"]) == 0
+    assert seeds == [1, 2, 3]
+
+
 @pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "sweep"])
 def test_help_names_the_command_and_its_settings(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

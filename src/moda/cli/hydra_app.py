@@ -16,9 +16,32 @@ from moda.errors import UserError
 def run_hydra(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:
     """Compose ``conf/CONFIG_NAME.yaml`` with the overrides in ``argv`` and call ``function`` on it.
 
-    Hydra's own flags work too (``--help``, ``--cfg job``, ``--multirun``). Raises UserError for
-    overrides that do not compose. Hydra reads ``sys.argv`` and prints what ``function`` raises with a
-    traceback; a UserError is kept apart and raised again after Hydra has let go.
+    Raises UserError for overrides that do not compose. Hydra's own flags work too (``--help``,
+    ``--cfg job``, ``--multirun``); only with one of them does Hydra itself run ``function``.
+    """
+    if any(argument.startswith("-") for argument in argv):
+        return _run_with_flags(config_name, function, argv)
+    function(_compose(config_name, argv))
+    return 0
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """The settings; what Hydra would say in several lines is a UserError of one."""
+    try:
+        with hydra.initialize_config_module("moda.conf", version_base=None):
+            return hydra.compose(config_name, overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        reason = " ".join(f"{error.__cause__ or error}".split())
+        # Hydra goes on with where it looked and which type it met
+        reason = re.split(r" full_key:| Config search path:| See https:", reason)[0]
+        reason = re.sub(r"Key '(.*)' is not in struct", r"there is no setting '\1'", reason)
+        raise UserError(f"{reason}; moda {config_name} --help lists the settings") from error
+
+
+def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:
+    """Leave ``argv`` to Hydra, which reads ``sys.argv`` and prints what ``function`` raises with a traceback.
+
+    A UserError is kept apart and raised again after Hydra has let go.
     """
     caught: list[UserError | KeyboardInterrupt] = []
 
@@ -29,8 +52,6 @@ def run_hydra(config_name: str, function: Callable[[DictConfig], Any], argv: lis
             caught.append(error)
             return None
 
-    if not any(argument.startswith("-") for argument in argv):
-        check_overrides(config_name, argv)
     before = sys.argv
     sys.argv = [f"moda {config_name}", *argv]
     try:
@@ -40,16 +61,3 @@ def run_hydra(config_name: str, function: Callable[[DictConfig], Any], argv: lis
     if caught:
         raise caught[0]
     return 0
-
-
-def check_overrides(config_name: str, overrides: list[str]) -> None:
-    """Raise UserError, in one line, for overrides that Hydra would answer with several."""
-    try:
-        with hydra.initialize_config_module("moda.conf", version_base=None):
-            hydra.compose(config_name, overrides)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        reason = " ".join(f"{error.__cause__ or error}".split())
-        # Hydra goes on with where it looked and which type it met
-        reason = re.split(r" full_key:| Config search path:| See https:", reason)[0]
-        reason = re.sub(r"Key '(.*)' is not in struct", r"there is no setting '\1'", reason)
-        raise UserError(f"{reason}; moda {config_name} --help lists the settings") from error

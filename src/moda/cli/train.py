@@ -9,15 +9,12 @@ from moda.errors import UserError
 
 
 def main(argv: list[str]) -> int:
-    # Training starts when Hydra has let go: with strategy=ddp Lightning starts the other processes
-    # with this program's own command line, which Hydra would replace by one of its own.
-    composed: list[DictConfig] = []
-    status = run_hydra("train", composed.append, argv)
-    if composed:
+    def run(config: DictConfig) -> None:
         from moda.training.run import train
 
-        train(resolve(composed[0]))
-    return status
+        train(resolve(config))
+
+    return run_hydra("train", run, argv)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
