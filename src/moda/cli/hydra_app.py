@@ -21,11 +21,11 @@ def run_hydra(config_name: str, function: Callable[[DictConfig], Any], argv: lis
     """
     if any(argument.startswith("-") for argument in argv):
         return _run_with_flags(config_name, function, argv)
-    function(_compose(config_name, argv))
+    function(compose(config_name, argv))
     return 0
 
 
-def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+def compose(config_name: str, overrides: list[str]) -> DictConfig:
     """The settings; what Hydra would say in several lines is a UserError of one."""
     try:
         with hydra.initialize_config_module("moda.conf", version_base=None):

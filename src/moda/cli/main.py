@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": ("moda.cli.generate", "portrait and speech to video"),
     "evaluate": ("moda.cli.evaluate", "score a run on held-out speakers          (Hydra overrides)"),
     "sweep": ("moda.cli.sweep", "train a grid of settings, collect a table (Hydra overrides)"),
+    "submit": ("moda.cli.submit", "run one of these commands as a SLURM job   (Hydra overrides)"),
     "weights": ("moda.cli.weights", "list, check, add and get external model files"),
     "doctor": ("moda.cli.doctor", "say what works on this machine and what is missing"),
 }

@@ -11,6 +11,7 @@ from moda.errors import UserError
 from moda.files import atomic_path
 
 CONFIG_NAME = "config.yaml"
+BEFORE = ("slurm",)  # what may stand in a run directory before its first start: the job's script and log
 
 # Settings that may change between one start and the next: they do not alter what is learnt, or (the
 # place of the data) are checked by content instead. max_steps may only grow.
@@ -33,7 +34,7 @@ def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Path:
                 f"{run_dir} already holds a run; resume=false does not overwrite it: give another name=... or delete it"
             )
         _check_same(_read(path), config, run_dir)
-    elif run_dir.is_dir() and any(run_dir.iterdir()):
+    elif run_dir.is_dir() and any(path.name not in BEFORE for path in run_dir.iterdir()):
         raise UserError(
             f"{run_dir} is not empty and holds no run ({CONFIG_NAME} is missing); give another name=... or run_dir=..."
         )

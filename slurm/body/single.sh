@@ -1,0 +1,2 @@
+"${srun[@]}" "${command[@]}"
+leave $?
