@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.utilities import rank_zero_only
 
 from moda.errors import UserError
 from moda.files import atomic_path
@@ -24,9 +25,12 @@ FREE = (
 def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Path:
     """Create the run directory or enter the one that holds the same configuration.
 
-    With ``resume: false`` nothing may be there. Raises UserError naming the settings that differ.
+    With ``resume: false`` nothing may be there. Raises UserError naming the settings that differ. Of
+    several processes the first one does it: under srun they start together, and would meet its files.
     """
     run_dir = Path(run_dir)
+    if rank_zero_only.rank:
+        return run_dir
     path = run_dir / CONFIG_NAME
     if path.is_file():
         if not config["resume"]:
