@@ -1,4 +1,8 @@
-"""The one error that is the user's to mend."""
+"""The errors that end a command with one line instead of a traceback, and the exit statuses they stand for."""
+
+import signal
+
+PREEMPTED, HANG = 85, 86  # exit statuses a batch script answers by starting the same command again
 
 
 class UserError(ValueError):
@@ -7,3 +11,18 @@ class UserError(ValueError):
     The command line prints it as one line and exits with status 1; a programming error keeps its
     traceback.
     """
+
+
+class Preempted(Exception):
+    """A signal has stopped a training after all that it knew was saved: the same command goes on.
+
+    signum: the signal. step: updates done, None where training had not begun. Exit status 85.
+    """
+
+    def __init__(self, signum: int, step: int | None = None):
+        super().__init__(signum, step)
+        self.signum, self.step = signum, step
+
+    def __str__(self) -> str:
+        where = "before training began" if self.step is None else f"after saving step {self.step}"
+        return f"stopped by {signal.Signals(self.signum).name} {where}; run the same command again to go on"

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from moda.errors import UserError
+from moda.errors import Preempted, UserError
 
 
 def run_hydra(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:
@@ -41,14 +41,17 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
 def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:
     """Leave ``argv`` to Hydra, which reads ``sys.argv`` and prints what ``function`` raises with a traceback.
 
-    A UserError is kept apart and raised again after Hydra has let go.
+    A UserError is kept apart and raised again after Hydra has let go. After an interrupt or a signal
+    nothing more of a --multirun is started.
     """
-    caught: list[UserError | KeyboardInterrupt] = []
+    caught: list[UserError | Preempted | KeyboardInterrupt] = []
 
     def task(config: DictConfig) -> Any:
+        if any(not isinstance(error, UserError) for error in caught):
+            return None
         try:
             return function(config)
-        except (UserError, KeyboardInterrupt) as error:
+        except (UserError, Preempted, KeyboardInterrupt) as error:
             caught.append(error)
             return None
 
@@ -59,5 +62,5 @@ def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], arg
     finally:
         sys.argv = before
     if caught:
-        raise caught[0]
+        raise next((error for error in caught if not isinstance(error, UserError)), caught[0])
     return 0

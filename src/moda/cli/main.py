@@ -5,7 +5,8 @@ import os
 import sys
 
 from moda import __version__
-from moda.errors import UserError
+from moda.errors import PREEMPTED, Preempted, UserError
+from moda.outcome import leave_outcome
 
 # command -> (module with ``main(argv) -> int | None``, what it does)
 COMMANDS = {
@@ -31,7 +32,7 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 the user's error, 2 wrong usage."""
+    """Run one command; returns the exit status: 0 done, 1 the user's error, 2 wrong usage, 85 stopped on a signal."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
@@ -42,18 +43,24 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"moda: no command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[argv[0]][0])
     try:
-        return module.main(argv[1:]) or 0
+        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0
     except UserError as error:
-        print(f"moda {argv[0]}: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nmoda {argv[0]}: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        return _end(error, 1, f"moda {argv[0]}: error: {error}")
+    except Preempted as stop:
+        return _end(stop, PREEMPTED, f"moda {argv[0]}: {stop}")
+    except KeyboardInterrupt as interrupt:
+        return _end(interrupt, 130, f"\nmoda {argv[0]}: interrupted; run the same command again to go on")
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _end(error: BaseException, status: int, line: str) -> int:
+    """Say why once: a process that trains as one of several leaves it to their parent."""
+    if not leave_outcome(error):
+        print(line, file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":
