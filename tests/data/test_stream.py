@@ -1,42 +1,54 @@
+"""The order of the training stream, whoever reads it."""
+
 from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-import lightning as L
 import pytest
-import torch
+from data_support import Place, places, stream, take
 from torch.utils.data import DataLoader
 
-from moda.data.module import ShardDataModule
 from moda.data.shards import FeatureShards
-from moda.data.stream import ClipCache, StreamOrder, WindowStream
-from moda.errors import UserError
+from moda.data.stream import ClipCache, StreamOrder
 
-Place = tuple[int, str, int]
-
-
-def stream(dataset: Path, **settings) -> WindowStream:
-    shards = FeatureShards(dataset, "train")
-    return WindowStream(shards, **{"batch_size": 4, "window": 16, "previous": 2, "seed": 0, **settings})
+G = 8  # windows an optimizer step
 
 
-def places(batches) -> list[list[Place]]:
-    return [list(zip(batch["index"].tolist(), batch["key"], batch["start"].tolist(), strict=True)) for batch in batches]
+def references(order: StreamOrder, epoch: int) -> list[tuple[int, int]]:
+    length = order.epoch_length
+    blocks = order.blocks(epoch * length)
+    return list(islice((ref for block in blocks for ref in block.references), length))
 
 
-def take(source, count: int) -> list[list[Place]]:
-    return places(islice(iter(source), count))
+def steps(dataset: Path, count: int, *, world_size=1, accumulate=1, num_workers=0, start=0) -> list[list[Place]]:
+    """The places of ``count`` optimizer steps, put together from all ranks and their micro-batches."""
+    micro = G // (world_size * accumulate)
+    ranks = []
+    for rank in range(world_size):
+        share = {"micro_batch": micro, "rank": rank, "world_size": world_size, "start_sample": start}
+        loader = DataLoader(stream(dataset, **share), batch_size=None, num_workers=num_workers)
+        ranks.append(take(loader, count * accumulate))
+    runs = [[place for part in parts for place in part] for parts in zip(*ranks, strict=True)]
+    return [sum(runs[at : at + accumulate], []) for at in range(0, len(runs), accumulate)]
 
 
 def test_an_epoch_visits_every_clip_once_in_an_order_of_its_own() -> None:
     order = StreamOrder((3, 2, 4, 1), seed=0, fingerprint="x", shuffle_shards=2)
-    epochs = [[ref for _, block in order.blocks(epoch) for ref in block] for epoch in (0, 1)]
     everything = [(shard, at) for shard, size in enumerate(order.sizes) for at in range(size)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == everything
-    assert epochs[0] != epochs[1]
-    assert list(order.blocks(1)) == list(StreamOrder((3, 2, 4, 1), 0, "x", 2).blocks(1))
-    assert list(order.blocks(0)) != list(StreamOrder((3, 2, 4, 1), 0, "other data", 2).blocks(0))
-    assert next(order.blocks(1))[0] == order.epoch_length
+    first, second = references(order, 0), references(order, 1)
+    assert sorted(first) == sorted(second) == everything
+    assert first != second
+    assert first == references(StreamOrder((3, 2, 4, 1), 0, "x", 2), 0)
+    assert first != references(StreamOrder((3, 2, 4, 1), 0, "other data", 2), 0)
+
+
+def test_blocks_before_the_start_are_passed_over() -> None:
+    order = StreamOrder((3, 2, 4, 1), seed=0, fingerprint="x", shuffle_shards=2)
+    whole = list(islice(order.blocks(), 6))  # three epochs of two blocks
+    for start in range(2 * order.epoch_length):
+        block = next(order.blocks(start))
+        assert block.first <= start < block.end
+        assert block in whole
 
 
 def test_each_clip_comes_equally_often(tiny_dataset: Path) -> None:
@@ -44,80 +56,65 @@ def test_each_clip_comes_equally_often(tiny_dataset: Path) -> None:
     assert set(seen.values()) == {4}  # 24 samples of 6 clips
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_global_batches_do_not_depend_on_the_number_of_ranks(tiny_dataset: Path, world_size: int) -> None:
-    whole = take(stream(tiny_dataset, batch_size=8), 5)
-    ranks = [
-        take(stream(tiny_dataset, batch_size=8 // world_size, rank=rank, world_size=world_size), 5)
-        for rank in range(world_size)
-    ]
-    assert [[place for part in parts for place in part] for parts in zip(*ranks, strict=True)] == whole
+@pytest.mark.parametrize("start", [0, 1, 5, 24, 47])  # the epoch has 6 samples
+@pytest.mark.parametrize(("world_size", "accumulate"), [(1, 1), (2, 1), (1, 4), (2, 2), (4, 2), (8, 1)])
+def test_the_global_batches_are_the_same_for_every_layout(tiny_dataset, world_size, accumulate, start) -> None:
+    whole = take(stream(tiny_dataset, micro_batch=1), start + 4 * G)
+    expected = [sum(whole[at : at + G], []) for at in range(start, start + 4 * G, G)]
+    assert steps(tiny_dataset, 4, world_size=world_size, accumulate=accumulate, start=start) == expected
 
 
-def test_batches_do_not_depend_on_the_number_of_workers(tiny_dataset: Path) -> None:
-    loader = DataLoader(stream(tiny_dataset, start_batch=3), batch_size=None, num_workers=2)
-    assert take(loader, 5) == take(stream(tiny_dataset), 8)[3:]
+def test_the_global_batches_are_the_same_for_every_number_of_workers(tiny_dataset: Path) -> None:
+    expected = steps(tiny_dataset, 3, start=11)
+    assert steps(tiny_dataset, 3, start=11, num_workers=3, accumulate=2) == expected
+    assert steps(tiny_dataset, 3, start=11, num_workers=1, world_size=2) == expected
 
 
-@pytest.mark.parametrize("start", [1, 7])
-def test_a_stream_started_later_goes_on_as_the_whole_one(tiny_dataset: Path, start: int) -> None:
-    assert take(stream(tiny_dataset, start_batch=start), 3) == take(stream(tiny_dataset), start + 3)[start:]
+def test_a_run_goes_on_in_another_layout_where_it_was_left(tiny_dataset: Path) -> None:
+    whole = steps(tiny_dataset, 9)
+    parts = steps(tiny_dataset, 3, world_size=4)
+    parts += steps(tiny_dataset, 4, world_size=2, accumulate=2, start=3 * G)
+    parts += steps(tiny_dataset, 2, accumulate=4, start=7 * G)
+    assert parts == whole
 
 
 def test_the_batches_do_not_depend_on_the_cache(tiny_dataset: Path) -> None:
-    assert take(stream(tiny_dataset, cache_mb=0.01, shuffle_shards=1), 8) == take(
-        stream(tiny_dataset, shuffle_shards=1), 8
-    )
+    without = stream(tiny_dataset, cache_mb=0, shuffle_shards=1)
+    assert take(without, 8) == take(stream(tiny_dataset, shuffle_shards=1), 8)
+
+
+def test_a_rank_reads_its_own_samples_and_no_others(tiny_dataset: Path, monkeypatch) -> None:
+    read: list[str] = []
+    load = FeatureShards.load
+
+    def counted(self: FeatureShards, shard: int, position: int):
+        clip = load(self, shard, position)
+        read.append(clip.key)
+        return clip
+
+    monkeypatch.setattr(FeatureShards, "load", counted)
+    batches = take(stream(tiny_dataset, micro_batch=1, rank=1, world_size=3, cache_mb=0), 5)
+    assert read == [key for batch in batches for _, key, _ in batch]
 
 
 def test_the_cache_keeps_to_its_limit_and_reads_once_what_fits(tiny_dataset: Path, monkeypatch) -> None:
     shards = FeatureShards(tiny_dataset, "train")
-    reads: list[int] = []
-    read = FeatureShards.read
-    monkeypatch.setattr(
-        FeatureShards, "read", lambda self, index, *rest: (reads.append(index), read(self, index, *rest))[1]
-    )
+    read: list[tuple[int, int]] = []
+    load = FeatureShards.load
+    monkeypatch.setattr(FeatureShards, "load", lambda self, *ref: (read.append(ref), load(self, *ref))[1])
     everything = [(shard, at) for shard, size in enumerate(shards.sizes) for at in range(size)]
     roomy = ClipCache(shards, 2**30)
-    roomy.load(everything[:1])
-    roomy.load(everything)
-    assert sorted(reads) == [0, 1, 2]
-    one = next(iter(shards)).nbytes
+    for ref in [everything[0], *everything, *everything]:
+        roomy.load(ref)
+    assert read == everything
+    one = roomy.load(everything[0]).nbytes
     tight = ClipCache(shards, 2 * one)
-    assert set(tight.load(everything)) == set(everything)
-    assert tight.bytes <= 2 * one
+    for ref in everything:
+        tight.load(ref)
+        assert 0 < tight.bytes <= 2 * one
 
 
-def test_the_data_module_validates_on_the_val_split_the_same_every_time(tiny_dataset: Path) -> None:
-    data = ShardDataModule(tiny_dataset, window=16, previous=1, batch_size=4, seed=0, val_windows=5)
-    first = places(data.val_dataloader())
-    assert [len(batch) for batch in first] == [5]
-    assert first == places(
-        ShardDataModule(tiny_dataset, window=16, previous=1, batch_size=2, seed=0, val_windows=5).val_dataloader()
-    )
-    assert first == places(data.val_dataloader())
-    assert {key.partition("_")[0] for batch in first for _, key, _ in batch} == {"cid"}
-
-
-def test_without_a_val_split_the_warning_says_what_the_numbers_are(make_dataset) -> None:
-    root = make_dataset(speakers={"train": ("ann",)})
-    with pytest.warns(UserWarning, match="no val split.*training clips"):
-        data = ShardDataModule(root, window=16, previous=1, batch_size=2, seed=0)
-    assert len(list(data.val_dataloader())) > 0
-
-
-def test_settings_that_cannot_work_are_named(tiny_dataset: Path) -> None:
-    with pytest.raises(UserError, match="data.batch_size=0"):
-        ShardDataModule(tiny_dataset, window=16, previous=1, batch_size=0, seed=0)
-
-
-def test_the_data_module_starts_at_the_trainers_step(tiny_dataset: Path) -> None:
-    data = ShardDataModule(tiny_dataset, window=16, previous=2, batch_size=4, seed=0)
-    trainer = L.Trainer(
-        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, accumulate_grad_batches=2
-    )
-    data.trainer = trainer
-    trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = 3
-    assert trainer.global_step == 3
-    assert take(data.train_dataloader(), 2) == take(stream(tiny_dataset), 8)[6:]
-    assert isinstance(next(iter(data.train_dataloader()))["motion"], torch.Tensor)
+def test_the_place_in_the_stream_comes_with_each_sample(tiny_dataset: Path) -> None:
+    indices = [batch["index"].tolist() for batch in islice(iter(stream(tiny_dataset, start_sample=3)), 2)]
+    assert indices == [[3, 4, 5, 6], [7, 8, 9, 10]]
+    assert places([]) == []

@@ -1,54 +1,33 @@
-"""Reading feature shards: an allow-list of members, every shape checked, nothing ever unpickled."""
+"""Random access to the clips of a data set's feature shards."""
 
-import io
-import json
-import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from moda.data.schema import FEATURE_MEMBERS, MANIFEST_NAME, ClipRecord, DatasetManifest, Shard, check_key
+from moda.data.decode import Clip, decode
+from moda.data.index import ShardIndex, scan
+from moda.data.schema import MANIFEST_NAME, DatasetManifest, Shard
 from moda.errors import UserError
 
-Sample = dict[str, Any]  # as webdataset groups it: "__key__" and member suffix -> bytes
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One clip of a data set as it lies in its shard.
-
-    motion: (T, D) float32 in the layout's units. identity: (I,) float32.
-    audio: (T, L, C) in the type it was stored in (float16), to keep caches small.
-    """
-
-    record: ClipRecord
-    motion: np.ndarray
-    identity: np.ndarray
-    audio: np.ndarray
-
-    @property
-    def key(self) -> str:
-        return self.record.key
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.motion)
-
-    @property
-    def nbytes(self) -> int:
-        return self.motion.nbytes + self.identity.nbytes + self.audio.nbytes
+OPEN_FILES = 64  # shards a process keeps open
 
 
 class CorruptSampleError(UserError):
-    """One sample cannot be used; the message names its shard and key."""
+    """One sample cannot be used; the message names its shard and key, as the attributes do."""
+
+    def __init__(self, message: str, shard: str = "", key: str = "", reason: str = ""):
+        super().__init__(message)
+        self.shard, self.key, self.reason = shard, key, reason
+
+
+OnCorrupt = Callable[[CorruptSampleError], None]
 
 
 def refuse(error: CorruptSampleError) -> None:
-    """The default answer to a corrupt sample: stop. Another policy may count and return."""
+    """The default answer to a corrupt sample: stop. Another policy may report and return."""
     raise error
 
 
@@ -57,15 +36,20 @@ class FeatureShards:
 
     Opening compares every shard's size with dataset.json, so that a copy cut short is found before
     training and not in the middle of it. Raises UserError for an absent split or such a shard.
+    ``on_corrupt`` hears of each sample that cannot be used; where it returns, that sample is left out.
     """
 
-    def __init__(self, root: str | Path, split: str, manifest: DatasetManifest | None = None):
+    def __init__(
+        self, root: str | Path, split: str, manifest: DatasetManifest | None = None, on_corrupt: OnCorrupt = refuse
+    ):
         self.root = Path(root)
         self.split = split
         self.manifest = manifest or DatasetManifest.load(root)
         self.shards = self.manifest.shards_of(split)
-        for shard in self.shards:
-            check_shard(self.root, shard)
+        self.on_corrupt = on_corrupt
+        self._indices: dict[int, ShardIndex] = {}
+        self._files = OpenFiles()
+        self._paths = [check_shard(self.root, shard) for shard in self.shards]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,38 +61,97 @@ class FeatureShards:
         """Size of all shards on disk."""
         return sum(shard.bytes for shard in self.shards)
 
-    def read(
-        self,
-        index: int,
-        positions: Collection[int] | None = None,
-        on_corrupt: Callable[[CorruptSampleError], None] = refuse,
-    ) -> Iterator[tuple[int, Clip]]:
-        """Yield (position, clip) of shard ``index`` in order; ``positions`` limits which are decoded.
+    def index(self, shard: int) -> ShardIndex:
+        """Where the samples of a shard lie; scanned once. Raises UserError if it is not as dataset.json says."""
+        if shard not in self._indices:
+            known = self.shards[shard]
+            path = check_shard(self.root, known)
+            index = scan(path)
+            if len(index) != known.num_samples:
+                raise UserError(
+                    f"{path} holds {len(index)} samples, {MANIFEST_NAME} says {known.num_samples}; "
+                    "copy or prepare it again"
+                )
+            self._indices[shard] = index
+        return self._indices[shard]
 
-        ``on_corrupt`` hears of each sample that cannot be used; where it returns, that sample is left out.
-        """
-        shard = self.shards[index]
-        path = check_shard(self.root, shard)
-        count = 0
-        for count, sample in enumerate(_samples(path), start=1):
-            if positions is not None and count - 1 not in positions:
-                continue
+    def verify(self) -> None:
+        """Scan the headers of every shard (about 0.1 ms a clip) and compare the counts with dataset.json."""
+        for shard in range(len(self.shards)):
+            self.index(shard)
+
+    def load(self, shard: int, position: int) -> Clip:
+        """One clip, by a single read of its bytes. Raises CorruptSampleError."""
+        index = self.index(shard)
+        path, key = self._paths[shard], index.keys[position]
+        members = index.members(position, lambda first, end: self._files.read(path, first, end))
+        try:
+            return decode(key, members, self.manifest, self.split)
+        except ValueError as error:  # a UserError is one
+            raise corrupt(path, key, error) from error
+
+    def read(
+        self, shard: int, positions: Iterable[int] | None = None, on_corrupt: OnCorrupt | None = None
+    ) -> Iterator[tuple[int, Clip]]:
+        """Yield (position, clip) of a shard; only ``positions``, in order, where they are given."""
+        report = on_corrupt or self.on_corrupt
+        for position in range(len(self.index(shard))) if positions is None else sorted(positions):
             try:
-                clip = decode(sample, self.manifest, self.split)
-            except ValueError as error:  # a UserError is one
-                on_corrupt(CorruptSampleError(f"{path}, sample {sample['__key__']!r}: {error}; prepare it again"))
-                continue
-            yield count - 1, clip
-        if count != shard.num_samples:
-            raise UserError(
-                f"{path} holds {count} samples, {MANIFEST_NAME} says {shard.num_samples}; copy or prepare it again"
-            )
+                clip = self.load(shard, position)
+            except CorruptSampleError as error:
+                report(error)
+            else:
+                yield position, clip
 
     def __iter__(self) -> Iterator[Clip]:
         """All clips of the split in order."""
-        for index in range(len(self.shards)):
-            for _, clip in self.read(index):
+        for shard in range(len(self.shards)):
+            for _, clip in self.read(shard):
                 yield clip
+
+
+class OpenFiles:
+    """Reading from many files, of which the ``OPEN_FILES`` last used stay open.
+
+    Reads give their own offset, so that processes forked from one another may share the descriptors.
+    """
+
+    def __init__(self) -> None:
+        self._descriptors: OrderedDict[Path, int] = OrderedDict()
+
+    def read(self, path: Path, first: int, end: int) -> memoryview:
+        """Bytes ``first`` to ``end`` of a file; UserError if it has become shorter or unreadable."""
+        content = np.empty(end - first, np.uint8).data  # not zeroed first, as a bytearray would be
+        done = 0
+        try:
+            descriptor = self._descriptor(path)
+            while done < len(content):
+                count = os.preadv(descriptor, [content[done:]], first + done)
+                if count == 0:
+                    raise UserError(f"shard {path} has become shorter while it was read; copy it again")
+                done += count
+        except OSError as error:
+            raise UserError(f"shard {path} cannot be read: {error.strerror}") from error
+        return content
+
+    def _descriptor(self, path: Path) -> int:
+        if path not in self._descriptors:
+            if len(self._descriptors) >= OPEN_FILES:
+                os.close(self._descriptors.popitem(last=False)[1])
+            self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptors.move_to_end(path)
+        return self._descriptors[path]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_descriptors": OrderedDict()}  # another process opens its own
+
+    def __del__(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+
+def corrupt(path: Path, key: str, reason: ValueError) -> CorruptSampleError:
+    return CorruptSampleError(f"{path}, sample {key!r}: {reason}; prepare it again", str(path), key, str(reason))
 
 
 def check_shard(root: Path, shard: Shard) -> Path:
@@ -124,66 +167,3 @@ def check_shard(root: Path, shard: Shard) -> Path:
             f"shard {path} has {size} bytes, {MANIFEST_NAME} says {shard.bytes}; copy it again or prepare it again"
         )
     return path
-
-
-def decode(sample: Sample, manifest: DatasetManifest, split: str) -> Clip:
-    """Turn the bytes of one sample into a clip; a ValueError says what is wrong with it."""
-    missing = [suffix for suffix in FEATURE_MEMBERS if suffix not in sample]
-    if missing:
-        raise ValueError(f"no member {', '.join(missing)}")
-    try:
-        record = ClipRecord.from_dict(json.loads(sample["json"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"its json member is not a clip record ({error})") from error
-    if record.key != sample["__key__"] or record.split != split:
-        raise ValueError(f"its json member says clip {record.key!r} of split {record.split!r}")
-    frames, layout = record.num_frames, manifest.layout
-    motion = _array(sample, "motion.npy", (frames, layout.dim)).astype(np.float32, copy=False)
-    identity = _array(sample, "identity.npy", (manifest.identity_dim,)).astype(np.float32, copy=False)
-    audio = _array(sample, "audio.npy", (frames, manifest.audio_layers, manifest.audio_dim))
-    if frames < 1 or record.fps != layout.fps:
-        raise ValueError(f"it has {frames} frames at {record.fps} a second, the layout has {layout.fps} a second")
-    return Clip(record, motion, identity, audio)
-
-
-def _array(sample: Sample, suffix: str, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        array = np.load(io.BytesIO(sample[suffix]), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise ValueError(f"{suffix} cannot be read ({error})") from error
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f":
-        found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an archive"
-        raise ValueError(f"{suffix} is {found}, expected floating point of shape {shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{suffix} holds NaN or infinity")
-    return array
-
-
-def _samples(path: Path) -> Iterator[Sample]:
-    """Members of a tar grouped by key. webdataset skips what is no regular file; its decoders stay unused."""
-    with open(path, "rb") as stream:
-        files = tar_file_expander([{"url": str(path), "stream": stream}], eof_value=None)
-        try:
-            yield from _unique(group_by_keys(_allowed(files, path)), path)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(f"shard {path} is damaged ({error.args[0]}); copy it again or prepare it again") from error
-
-
-def _allowed(files: Iterable[Sample], path: Path) -> Iterator[Sample]:
-    for file in files:
-        key, _, suffix = file["fname"].partition(".")
-        if suffix not in FEATURE_MEMBERS:
-            raise UserError(
-                f"shard {path} holds the member {file['fname']!r}; only {', '.join(FEATURE_MEMBERS)} are read"
-            )
-        check_key(key)
-        yield file
-
-
-def _unique(samples: Iterable[Sample], path: Path) -> Iterator[Sample]:
-    seen: set[str] = set()
-    for sample in samples:
-        if sample["__key__"] in seen:
-            raise UserError(f"shard {path} holds sample {sample['__key__']!r} in two places; prepare it again")
-        seen.add(sample["__key__"])
-        yield sample

@@ -1,9 +1,8 @@
 """The endless training stream, whose order depends on nothing but the data and the seed.
 
-Sample ``n`` of the stream is a pure function of (seed, data set fingerprint, n). Global batch ``b`` is
-samples ``b G`` to ``(b + 1) G``; rank ``r`` of R takes the r-th slice of it and worker ``w`` of W the batches
-``b = w (mod W)``. So the global batches are the same for every number of ranks and workers, and a run
-resumes at any batch by starting there.
+Sample ``n`` of the stream is a pure function of (seed, data set fingerprint, n), so a run goes on at any
+sample by starting there. ``Share`` says which samples a rank and worker read; they seek to these and read
+no others.
 """
 
 from collections import OrderedDict
@@ -12,12 +11,29 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
-from moda.data.shards import Clip, FeatureShards
+from moda.data.bad_samples import BadSamples
+from moda.data.decode import Clip
+from moda.data.shards import CorruptSampleError, FeatureShards
+from moda.data.share import Share, this_worker
 from moda.data.windows import Batch, Window, collate, cut_window, hashed_seed, random_start, tiled_starts
+from moda.errors import UserError
 
 Reference = tuple[int, int]  # (shard, position in it)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive samples of the stream, all out of a few shards. first: place of the first of them."""
+
+    epoch: int
+    first: int
+    references: list[Reference]
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.references)
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,7 @@ class StreamOrder:
     """In which order the clips are visited.
 
     Each epoch permutes the shards, takes ``shuffle_shards`` of them at a time and permutes the clips
-    inside such a block: as random as memory allows, and each shard is read once an epoch.
+    inside such a block: what is read at one time lies in a few files.
     """
 
     sizes: tuple[int, ...]
@@ -37,16 +53,19 @@ class StreamOrder:
     def epoch_length(self) -> int:
         return sum(self.sizes)
 
-    def blocks(self, epoch: int) -> Iterator[tuple[int, list[Reference]]]:
-        """(index of the block's first sample in the stream, clips in the order of their visit)."""
-        rng = np.random.default_rng(hashed_seed("order", self.seed, self.fingerprint, epoch))
-        shards = rng.permutation(len(self.sizes))
-        first = epoch * self.epoch_length
-        for at in range(0, len(shards), self.shuffle_shards):
-            chosen = shards[at : at + self.shuffle_shards]
-            references = [(int(shard), position) for shard in chosen for position in range(self.sizes[shard])]
-            yield first, [references[i] for i in rng.permutation(len(references))]
-            first += len(references)
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        """The blocks from the one that holds place ``start`` on, without end."""
+        for epoch in count(start // self.epoch_length):
+            rng = np.random.default_rng(hashed_seed("order", self.seed, self.fingerprint, epoch))
+            shards = rng.permutation(len(self.sizes))
+            first = epoch * self.epoch_length
+            for at in range(0, len(shards), self.shuffle_shards):
+                chosen = [int(shard) for shard in shards[at : at + self.shuffle_shards]]
+                visit = rng.permutation(sum(self.sizes[shard] for shard in chosen))
+                if first + len(visit) > start:  # shards before it are passed over without a look
+                    clips = [(shard, position) for shard in chosen for position in range(self.sizes[shard])]
+                    yield Block(epoch, first, [clips[i] for i in visit])
+                first += len(visit)
 
 
 class ClipCache:
@@ -57,93 +76,88 @@ class ClipCache:
         self.limit = limit
         self.bytes = 0
         self.clips: OrderedDict[Reference, Clip] = OrderedDict()
-        self.keep_all = shards.nbytes <= limit  # then a shard is read once for good
 
-    def load(self, references: list[Reference]) -> dict[Reference, Clip]:
-        """The clips wanted, read from their shards where they are not in memory."""
-        loaded = {ref: self.clips[ref] for ref in references if ref in self.clips}
-        wanted = set(references) - loaded.keys()
-        for ref in loaded:
-            self.clips.move_to_end(ref)
-        for shard in sorted({shard for shard, _ in wanted}):
-            positions = None if self.keep_all else {position for s, position in wanted if s == shard}
-            for position, clip in self.shards.read(shard, positions):
-                ref = (shard, position)
-                self._store(ref, clip)
-                if ref in wanted:
-                    loaded[ref] = clip
-        return loaded
-
-    def _store(self, ref: Reference, clip: Clip) -> None:
-        self.clips[ref] = clip
+    def load(self, reference: Reference) -> Clip:
+        """The clip, out of memory or its shard. Raises CorruptSampleError."""
+        if reference in self.clips:
+            self.clips.move_to_end(reference)
+            return self.clips[reference]
+        clip = self.shards.load(*reference)
+        self.clips[reference] = clip
         self.bytes += clip.nbytes
         while self.bytes > self.limit:
             _, oldest = self.clips.popitem(last=False)
             self.bytes -= oldest.nbytes
+        return clip
 
 
 class WindowStream(IterableDataset):
-    """This rank's batches of random windows, without end, from global batch ``start_batch`` on.
+    """A rank's micro-batches of random windows, without end, in the order of ``StreamOrder``.
 
-    batch_size: windows a batch on this rank, so G is batch_size * world_size.
     cache_mb: memory for decoded clips, divided among this rank's workers.
-    Batches also carry ``index`` (B,), the samples' places in the stream: what their noise is drawn from.
+    Batches also carry ``index`` (B,), the samples' places in the stream (what their noise is drawn from),
+    and ``skipped``, how many bad samples were passed over for this batch. The place of a bad sample is
+    taken by another clip of its block, which one being a function of the place alone. What is bad is told
+    to ``shards.on_corrupt``; UserError after ``max_bad_in_a_row`` of them.
     """
 
     def __init__(
         self,
         shards: FeatureShards,
+        share: Share,
         *,
-        batch_size: int,
         window: int,
         previous: int,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        start_batch: int = 0,
         cache_mb: float = 1024,
         shuffle_shards: int = 8,
+        max_bad_in_a_row: int = 100,
     ):
-        self.shards, self.seed = shards, seed
-        self.batch_size, self.window, self.previous = batch_size, window, previous
-        self.rank, self.world_size, self.start_batch = rank, world_size, start_batch
-        self.cache_mb = cache_mb
+        self.shards, self.share, self.seed = shards, share, seed
+        self.window, self.previous = window, previous
+        self.cache_mb, self.max_bad_in_a_row = cache_mb, max_bad_in_a_row
         self.order = StreamOrder(shards.sizes, seed, shards.manifest.fingerprint, shuffle_shards)
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        number, total = (worker.id, worker.num_workers) if worker else (0, 1)
-        windows: list[Window] = []
-        for window in self._windows(number, total):
-            windows.append(window)
-            if len(windows) == self.batch_size:
-                yield collate(windows)
-                windows = []
-
-    def _windows(self, worker: int, num_workers: int) -> Iterator[Window]:
-        """The windows of this rank and worker, in the stream's order."""
+        worker, num_workers = this_worker()
         cache = ClipCache(self.shards, int(self.cache_mb * 2**20 / num_workers))
-        statistics = self.shards.manifest.statistics
-        global_batch = self.batch_size * self.world_size
-        skip = self.start_batch * global_batch
-        for epoch in count(skip // self.order.epoch_length):
-            for first, block in self.order.blocks(epoch):
-                numbered = [
-                    (n, ref)
-                    for n, ref in enumerate(block, start=first)
-                    if n >= skip
-                    and (n % global_batch) // self.batch_size == self.rank
-                    and (n // global_batch - self.start_batch) % num_workers == worker
-                ]
-                clips = cache.load([ref for _, ref in numbered])
-                for n, ref in numbered:
-                    clip = clips[ref]
-                    start = random_start(self.seed, epoch, clip.key, clip.num_frames, self.window)
-                    yield cut_window(clip, start, self.window, self.previous, statistics) | {"index": n}
+        bad = BadSamples(self.shards.on_corrupt, self.max_bad_in_a_row)
+        blocks = self.order.blocks(self.share.start_sample)
+        block = next(blocks)
+        for places in self.share.batches(worker, num_workers):
+            windows: list[Window] = []
+            for place in places:
+                while place >= block.end:
+                    block = next(blocks)
+                clip = self._clip(place, block, cache, bad)
+                windows.append(self._window(clip, block.epoch) | {"index": place})
+            yield collate(windows) | {"skipped": bad.take()}
+
+    def _clip(self, place: int, block: Block, cache: ClipCache, bad: BadSamples) -> Clip:
+        """The clip at ``place`` or, while that is bad, another of the block."""
+        reference = block.references[place - block.first]
+        for attempt in count():
+            try:
+                clip = cache.load(reference)
+            except CorruptSampleError as error:
+                bad.skip(error)
+                drawn = hashed_seed("instead", self.seed, self.order.fingerprint, place, attempt)
+                reference = block.references[drawn % len(block.references)]
+            else:
+                bad.keep()
+                return clip
+        raise AssertionError("unreachable: too many bad samples raise an error")
+
+    def _window(self, clip: Clip, epoch: int) -> Window:
+        start = random_start(self.seed, epoch, clip.key, clip.num_frames, self.window)
+        return cut_window(clip, start, self.window, self.previous, self.shards.manifest.statistics)
 
 
 class TiledWindows(IterableDataset):
-    """Every window of a split laid end to end, in order, at most ``limit``; the same on every rank."""
+    """Every window of a split laid end to end, in order, at most ``limit``; the same on every rank.
+
+    Bad samples are told to ``shards.on_corrupt`` and left out; UserError if nothing is left.
+    """
 
     def __init__(self, shards: FeatureShards, *, batch_size: int, window: int, previous: int, limit: int | None = None):
         self.shards, self.batch_size, self.limit = shards, batch_size, limit
@@ -151,13 +165,17 @@ class TiledWindows(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         windows: list[Window] = []
+        made = 0
         for window in self._windows():
             windows.append(window)
+            made += 1
             if len(windows) == self.batch_size:
                 yield collate(windows)
                 windows = []
         if windows:
             yield collate(windows)
+        if not made and self.limit != 0:
+            raise UserError(f"no sample of the {self.shards.split} split of {self.shards.root} can be used")
 
     def _windows(self) -> Iterator[Window]:
         made = 0

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from moda.data.decode import Clip
 from moda.data.schema import emotion_index
-from moda.data.shards import Clip
 from moda.motion.statistics import MotionStatistics
 
 Window = dict[str, Any]
@@ -35,17 +35,23 @@ def tiled_starts(num_frames: int, window: int) -> range:
 def cut_window(clip: Clip, start: int, window: int, previous: int, statistics: MotionStatistics) -> Window:
     """Frames ``start - previous`` to ``start + window`` of a clip.
 
-    motion: (P + W, D) float32, normalised. audio: (W, L, C) float32, aligned with the last W frames.
+    motion: (P + W, D) float32, normalised. audio: (W, L, C) as stored, aligned with the last W frames.
     Both repeat the first row before the clip and the last after it, as sampling does.
     valid: (P + W,) bool, False after the clip's end. identity: (I,). emotion: class index. key, start.
+    No array shares memory with the clip, whose memory the next one can then take.
     """
-    frames = np.arange(start - previous, start + window)
-    rows = frames.clip(0, clip.num_frames - 1)
+    first, end = start - previous, start + window
+    if first >= 0 and end <= clip.num_frames:
+        motion, audio, valid = clip.motion[first:end], clip.audio[start:end].copy(), np.ones(end - first, bool)
+    else:
+        frames = np.arange(first, end)
+        rows = frames.clip(0, clip.num_frames - 1)
+        motion, audio, valid = clip.motion[rows], clip.audio[rows[previous:]], frames < clip.num_frames
     return {
-        "motion": statistics.normalize(clip.motion[rows]).astype(np.float32, copy=False),
-        "valid": frames < clip.num_frames,
-        "audio": clip.audio[rows[previous:]].astype(np.float32),
-        "identity": clip.identity,
+        "motion": statistics.normalize(motion),
+        "valid": valid,
+        "audio": audio,
+        "identity": clip.identity.copy(),
         "emotion": emotion_index(clip.record.emotion),
         "key": clip.key,
         "start": start,
@@ -53,12 +59,13 @@ def cut_window(clip: Clip, start: int, window: int, previous: int, statistics: M
 
 
 def collate(windows: Sequence[Window]) -> Batch:
-    """Stack windows: arrays to tensors (B, ...), numbers to (B,) long, keys to a list."""
+    """Stack windows: arrays to tensors (B, ...), float32 or bool, numbers to (B,) long, keys to a list."""
     batch: Batch = {}
     for name, first in windows[0].items():
         values = [window[name] for window in windows]
         if isinstance(first, np.ndarray):
-            batch[name] = torch.from_numpy(np.stack(values))
+            stacked = torch.from_numpy(np.stack(values))
+            batch[name] = stacked.float() if stacked.is_floating_point() else stacked
         else:
             batch[name] = values if isinstance(first, str) else torch.tensor(values, dtype=torch.long)
     return batch

@@ -1,0 +1,74 @@
+"""Reader processes: deaf to the signals meant for their rank, and one clear line when one fails."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from moda.errors import UserError
+
+# Sent to every process of a job: the rank answers them, at a step boundary and not here.
+FOR_THE_RANK = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+
+
+class ReaderLoader(DataLoader):
+    """A DataLoader whose failures in reader processes arrive as the one line they have for the user."""
+
+    def __init__(self, dataset: Any, *, num_workers: int = 0, prefetch_factor: int | None = None, **settings: Any):
+        if num_workers:
+            settings |= {
+                "prefetch_factor": prefetch_factor,
+                "worker_init_fn": init_reader,
+                "persistent_workers": True,
+            }
+        super().__init__(dataset, batch_size=None, num_workers=num_workers, **settings)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches = super().__iter__()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (UserError, RuntimeError) as error:
+                raise user_error_of(error) or error from error
+            yield batch
+
+
+def user_error_of(error: UserError | RuntimeError) -> UserError | None:
+    """The line for the user where ``error`` came from a reader process, else None.
+
+    torch reports a reader's exception with its traceback, and a reader that was killed as a
+    RuntimeError, which its signal handler may raise anywhere in the training process.
+    """
+    message = str(error).strip()
+    if isinstance(error, UserError) and message.startswith("Caught "):
+        return UserError(message.rsplit("\n", 1)[-1].split("Error: ", 1)[-1])
+    if message.startswith("DataLoader worker (pid"):
+        what = message.splitlines()[0].rstrip(". ")
+        return UserError(
+            f"a process that reads the data died ({what}), often for want of memory; "
+            "lower data.num_workers or data.cache_mb, or give the job more memory"
+        )
+    return None
+
+
+def init_reader(worker: int) -> None:
+    """Make this reader process ignore its rank's signals and keep to one thread."""
+    torch.set_num_threads(1)
+    for number in FOR_THE_RANK:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Take SIGTERM from the training process, which ends its readers with it, and from nobody else."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
