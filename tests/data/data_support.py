@@ -4,15 +4,15 @@ import io
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from moda.data.schema import DatasetManifest
-from moda.data.share import Share
 from moda.data.shards import FeatureShards, OnCorrupt, refuse
+from moda.data.share import Share
 from moda.data.stream import WindowStream
 from moda.files import sha256_of
 
@@ -34,6 +34,10 @@ def places(batches: Iterable[dict[str, Any]]) -> list[list[Place]]:
 
 def take(source: Iterable[dict[str, Any]], count: int) -> list[list[Place]]:
     return places(islice(iter(source), count))
+
+
+def joined(parts: Iterable[list[Place]]) -> list[Place]:
+    return list(chain.from_iterable(parts))
 
 
 def members_of(path: Path) -> Members:

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from data_support import Place, places, stream, take
+from data_support import Place, joined, stream, take
 from torch.utils.data import DataLoader
 
 from moda.data.shards import FeatureShards
@@ -28,8 +28,8 @@ def steps(dataset: Path, count: int, *, world_size=1, accumulate=1, num_workers=
         share = {"micro_batch": micro, "rank": rank, "world_size": world_size, "start_sample": start}
         loader = DataLoader(stream(dataset, **share), batch_size=None, num_workers=num_workers)
         ranks.append(take(loader, count * accumulate))
-    runs = [[place for part in parts for place in part] for parts in zip(*ranks, strict=True)]
-    return [sum(runs[at : at + accumulate], []) for at in range(0, len(runs), accumulate)]
+    runs = [joined(parts) for parts in zip(*ranks, strict=True)]
+    return [joined(runs[at : at + accumulate]) for at in range(0, len(runs), accumulate)]
 
 
 def test_an_epoch_visits_every_clip_once_in_an_order_of_its_own() -> None:
@@ -60,7 +60,7 @@ def test_each_clip_comes_equally_often(tiny_dataset: Path) -> None:
 @pytest.mark.parametrize(("world_size", "accumulate"), [(1, 1), (2, 1), (1, 4), (2, 2), (4, 2), (8, 1)])
 def test_the_global_batches_are_the_same_for_every_layout(tiny_dataset, world_size, accumulate, start) -> None:
     whole = take(stream(tiny_dataset, micro_batch=1), start + 4 * G)
-    expected = [sum(whole[at : at + G], []) for at in range(start, start + 4 * G, G)]
+    expected = [joined(whole[at : at + G]) for at in range(start, start + 4 * G, G)]
     assert steps(tiny_dataset, 4, world_size=world_size, accumulate=accumulate, start=start) == expected
 
 
@@ -117,4 +117,3 @@ def test_the_cache_keeps_to_its_limit_and_reads_once_what_fits(tiny_dataset: Pat
 def test_the_place_in_the_stream_comes_with_each_sample(tiny_dataset: Path) -> None:
     indices = [batch["index"].tolist() for batch in islice(iter(stream(tiny_dataset, start_sample=3)), 2)]
     assert indices == [[3, 4, 5, 6], [7, 8, 9, 10]]
-    assert places([]) == []

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -35,3 +37,8 @@ def test_check_refuses_another_layouts_motion_and_nan() -> None:
     motion[3, 7] = np.nan
     with pytest.raises(UserError, match="frame 3"):
         head.check(motion)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_a_layout_travels_between_processes(layout) -> None:
+    assert pickle.loads(pickle.dumps(layout)) == layout  # noqa: S301

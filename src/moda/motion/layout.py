@@ -6,6 +6,7 @@ A layout that does not match is an error here, never a broadcast later.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,14 @@ class MotionLayout:
             frame = int(np.argwhere(~np.isfinite(motion))[0][0])
             raise UserError(f"{where} holds NaN or infinity at frame {frame}; extract it again")
         return motion
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reader processes may get the layout as a pickle, which the read-only mappings refuse."""
+        return _restored, (self.name, self.names, dict(self.groups), dict(self.subsets), self.fps)
+
+
+def _restored(name: str, names: tuple[str, ...], groups: Any, subsets: Any, fps: int) -> MotionLayout:
+    return MotionLayout(name, names, MappingProxyType(groups), MappingProxyType(subsets), fps)
 
 
 def _layout(name: str, expression: tuple[str, ...], subsets: dict[str, tuple[int, ...]]) -> MotionLayout:
