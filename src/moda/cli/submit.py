@@ -38,7 +38,7 @@ def split_command(argv: list[str]) -> tuple[list[str], list[str]]:
         if text == DRY_RUN:
             own.append("slurm.submit=false")
         elif is_job_setting(text) or (not command and text.startswith("-")):
-            own.append(f"++{text}" if text.startswith("slurm.env.") else text)  # variables are new names
+            own.append(with_new_names(text))
         else:
             command.append(text)
     return own, command
@@ -46,6 +46,11 @@ def split_command(argv: list[str]) -> tuple[list[str], list[str]]:
 
 def is_job_setting(text: str) -> bool:
     return text.lstrip("+~").startswith(("slurm.", "slurm="))
+
+
+def with_new_names(text: str) -> str:
+    """Hydra wants ++ before settings that it does not know, as the names of variables."""
+    return f"++{text}" if text.startswith("slurm.env.") else text
 
 
 def job_settings(config: DictConfig) -> JobSettings:
