@@ -1,9 +1,8 @@
+import json
+import math
 from pathlib import Path
 
-import pytest
-
-from moda.errors import UserError
-from moda.training.metrics import MetricsFile, last_metrics, read_metrics, rewind
+from moda.training.metrics import MetricsFile, last_metrics, last_step, read_events, read_metrics, rewind
 
 
 def test_lines_are_appended_with_the_updates_done(tmp_path: Path) -> None:
@@ -27,6 +26,21 @@ def test_resuming_drops_what_comes_after_the_checkpoint_and_half_a_line(tmp_path
     assert read_metrics(path)[-1]["loss"] == 7.0
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train/loss is nan at step 5.*optimizer.lr"):
-        MetricsFile(tmp_path / "metrics.jsonl").log_metrics({"train/loss": float("nan")}, 4)
+def test_a_number_that_is_not_finite_is_null_and_read_as_nan(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    MetricsFile(path).log_metrics({"train/loss": float("nan"), "lr": 0.1}, 4)
+    assert json.loads(path.read_text()) == {"step": 5, "train/loss": None, "lr": 0.1}
+    (line,) = read_metrics(path)
+    assert math.isnan(line["train/loss"])
+
+
+def test_events_are_kept_apart_from_numbers_and_rewound_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path)
+    metrics.log_event("start", 0, {"seed": 1})
+    metrics.log_metrics({"loss": 1.0}, 0)
+    metrics.log_previews({"curves": tmp_path / "previews/step-2.png"}, 2)
+    assert last_step(path) == 2 and [line["step"] for line in read_metrics(path)] == [1]
+    assert read_events(path, "preview") == [{"step": 2, "event": "preview", "files": {"curves": "previews/step-2.png"}}]
+    rewind(path, 1)
+    assert read_events(path, "preview") == [] and len(read_events(path, "start")) == 1

@@ -82,7 +82,7 @@ class ShardDataModule(L.LightningDataModule):
         for shards in (self.train_shards, self.val_shards):
             shards.verify()
         self._origin = (0, 0)  # optimizer step, and the samples that had been seen then
-        self._bad_samples = 0
+        self.bad_samples = 0
 
     def _validation_shards(self, path: str | Path) -> FeatureShards:
         if any(shard.split == "val" for shard in self.manifest.shards):
@@ -145,7 +145,7 @@ class ShardDataModule(L.LightningDataModule):
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Counts what was skipped for a batch when it is trained on, not when it was read ahead."""
-        self._bad_samples += batch.pop("skipped", 0)
+        self.bad_samples += batch.pop("skipped", 0)
         return batch
 
     def rank_state(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class ShardDataModule(L.LightningDataModule):
             "step": self._step,
             "rank": rank,
             "world_size": world_size,
-            "bad_samples": self._bad_samples,
+            "bad_samples": self.bad_samples,
             "mode": self.mode,
             "seed": self.seed,
             "dataset": self.manifest.fingerprint,
@@ -185,7 +185,7 @@ class ShardDataModule(L.LightningDataModule):
                     f"the checkpoint was trained on the {self.mode} stream of {name} {value}, this is {now[name]}: "
                     "its place in the data means nothing here; start another run with name=..."
                 )
-        self._origin, self._bad_samples = origin, counted
+        self._origin, self.bad_samples = origin, counted
 
 
 def _settings_of(mode: str, given: Mapping[str, Any]) -> dict[str, Any]:

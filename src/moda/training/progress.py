@@ -7,16 +7,21 @@ from typing import Any
 import lightning as L
 
 from moda.progress import progress
+from moda.training.recording import StepRecorder
 
 
 class TrainingProgress(L.Callback):
-    """A bar on a terminal, a line now and then elsewhere; shows the last recorded losses. Rank 0 only."""
+    """A bar on a terminal, a line now and then elsewhere; shows the last recorded numbers. Rank 0 only.
 
-    def __init__(self, title: str):
-        self.title = title
+    It shows what has left the device already and never waits for it.
+    """
+
+    def __init__(self, title: str, recorder: StepRecorder):
+        self.title, self.recorder = title, recorder
         self._stack = ExitStack()
         self._advance: Callable[..., None] | None = None
         self._shown = 0
+        self._validation = ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -27,8 +32,12 @@ class TrainingProgress(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if self._advance and trainer.global_step > self._shown:
-            self._advance(trainer.global_step - self._shown, note=_note(trainer))
+            self._advance(trainer.global_step - self._shown, note=self._note())
             self._shown = trainer.global_step
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._advance and "val/loss" in trainer.callback_metrics:
+            self._validation = f"  val {float(trainer.callback_metrics['val/loss']):.4f}"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stack.close()
@@ -36,8 +45,9 @@ class TrainingProgress(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stack.close()
 
-
-def _note(trainer: L.Trainer) -> str:
-    shown = {"loss": "train/loss", "val": "val/loss"}
-    values = trainer.logged_metrics | trainer.callback_metrics
-    return "  ".join(f"{label} {float(values[name]):.4f}" for label, name in shown.items() if name in values)
+    def _note(self) -> str:
+        latest = self.recorder.latest
+        if "train/loss" not in latest:
+            return self._validation.strip()
+        speed = f"  {latest['speed/samples_per_second']:.0f} samples/s"
+        return f"loss {latest['train/loss']:.4f}{self._validation}{speed}"

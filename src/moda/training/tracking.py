@@ -1,92 +1,85 @@
 """Experiment trackers beside metrics.jsonl, as ``conf/logger`` names them. None of them can stop a training."""
 
 import importlib.util
-import netrc
-import os
-import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch.loggers import Logger
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from moda.build import build
 from moda.errors import UserError
-from moda.files import atomic_path
+from moda.training.facts import RunStart
+from moda.training.tracker import Tracker
 
-WANDB_ID = "wandb_id.txt"
+
+class UpdatesDone(Tracker):
+    """Mixed into a logger of Lightning's: steps are updates done, as in metrics.jsonl, and there are no epochs."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        values = {name: value for name, value in metrics.items() if name != "epoch"}
+        if values:
+            super().log_metrics(values, (step or 0) + 1)  # type: ignore[safe-super]
 
 
-def none(*, run_dir: Path, name: str, step: int) -> list[Logger]:
+class Table(UpdatesDone, CSVLogger):
+    """CSV; it has no place for pictures and facts."""
+
+
+class Board(UpdatesDone, TensorBoardLogger):
+    """TensorBoard, with the facts of the start as text and the preview's curves as pictures."""
+
+    @rank_zero_only
+    def log_event(self, event: str, step: int, facts: Mapping[str, Any]) -> None:
+        rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(facts))
+        self.experiment.add_text(event, f"| | |\n|---|---|\n{rows}", step)
+
+    @rank_zero_only
+    def log_previews(self, files: Mapping[str, Path], step: int) -> None:
+        from PIL import Image  # comes with matplotlib, which has drawn them
+
+        for name, path in files.items():
+            if path.suffix == ".png":
+                picture = np.asarray(Image.open(path).convert("RGB"))
+                self.experiment.add_image(f"preview/{name}", picture, step, dataformats="HWC")
+
+
+def none(start: RunStart) -> list[Tracker]:
     """Only metrics.jsonl."""
     return []
 
 
-def wandb(*, run_dir: Path, name: str, step: int, project: str = "moda", mode: str = "auto") -> list[Logger]:
-    """Weights & Biases: online with an API key, else offline (``wandb sync`` sends it later).
+def wandb(start: RunStart, *, project: str = "moda", mode: str = "auto") -> list[Tracker]:
+    """Weights & Biases. mode: online, offline (``wandb sync`` sends it later), disabled, or auto: what
+    WANDB_MODE says, else online with an API key and offline without."""
+    from moda.training.wandb_tracker import start_wandb
 
-    The run's id is fixed in the run directory before the start, so that a resumed run goes on in the
-    same one. mode: auto, online, offline.
-    """
-    if mode not in ("auto", "online", "offline"):
-        raise UserError(f"logger.mode={mode}: must be auto, online or offline")
-    offline = mode == "offline" or (mode == "auto" and not _has_account())
-    return _wandb_logger(run_dir, name, project, offline) or []
+    tracker = start_wandb(start, project, mode)
+    return [tracker] if tracker else []
 
 
-@rank_zero_only
-def _wandb_logger(run_dir: Path, name: str, project: str, offline: bool) -> list[Logger]:
-    try:
-        import wandb
-        from lightning.pytorch.loggers import WandbLogger
-
-        run = wandb.init(
-            name=name,
-            project=project,
-            id=_run_id(run_dir),
-            dir=run_dir,
-            mode="offline" if offline else "online",
-            resume=None if offline else "allow",  # an offline run cannot ask the server
-            settings=wandb.Settings(silent=True),
-        )
-        # Steps recorded again after a resume would be refused on W&B's own axis.
-        run.define_metric("trainer/global_step")
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        logger = WandbLogger(experiment=run, save_dir=run_dir)
-    except Exception as error:  # its failures have no common type, and training does not depend on it
-        print(f"W&B cannot start ({str(error).strip().splitlines()[-1]}); training goes on with metrics.jsonl alone")
-        return []
-    return [logger]
-
-
-def csv(*, run_dir: Path, name: str, step: int) -> list[Logger]:
+def csv(start: RunStart) -> list[Tracker]:
     """A table for each start of the run, named by the step it began at: Lightning's writer cannot append."""
-    from lightning.pytorch.loggers import CSVLogger
-
-    return [CSVLogger(run_dir, name="csv", version=f"from-step-{step}")]
+    return [Table(start.run_dir, name="csv", version=f"from-step-{start.step}")]
 
 
-def tensorboard(*, run_dir: Path, name: str, step: int) -> list[Logger]:
-    """TensorBoard event files in RUN/tensorboard."""
+def tensorboard(start: RunStart) -> list[Tracker]:
+    """TensorBoard event files in RUN/tensorboard; what a resumed run records again replaces what it had recorded."""
     if not any(importlib.util.find_spec(package) for package in ("tensorboard", "tensorboardX")):
-        raise UserError("logger=tensorboard needs a package that is not installed; run: pip install tensorboard")
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return [TensorBoardLogger(run_dir, name="tensorboard", version="")]
-
-
-def _run_id(run_dir: Path) -> str:
-    path = run_dir / WANDB_ID
-    if not path.is_file():
-        with atomic_path(path) as temporary:
-            temporary.write_text(secrets.token_hex(8) + "\n")
-    return path.read_text().strip()
+        raise UserError(
+            "logger=tensorboard needs a package that is not installed; run: pip install 'moda[tensorboard]'"
+        )
+    return [Board(start.run_dir, name="tensorboard", version="", purge_step=start.step + 1 if start.step else None)]
 
 
-def _has_account() -> bool:
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+def several(start: RunStart, *, trackers: Sequence[Mapping[str, Any]]) -> list[Tracker]:
+    """More than one of these at once, each with its own settings."""
+    return [logger for spec in trackers for logger in build({**spec, "_partial_": True})(start)]
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        return [(prefix, value)]
+    return [pair for key, child in value.items() for pair in _flat(child, f"{prefix}.{key}" if prefix else str(key))]
