@@ -15,9 +15,12 @@ from moda.data.module import VALIDATION_BATCH
 from moda.data.schema import DatasetManifest
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch
+from moda.errors import UserError
 from moda.interop.compatibility import MotionIdentity
 from moda.interop.export import Export
 from moda.training.draws import Draws
+
+ON_CPU = ("index", "start", "key")  # entries of a batch that name samples
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class Setup:
 
 
 class TrainingModule(L.LightningModule):
-    """A task: ``network`` is what it trains, ``previous`` the frames P it wants before each window.
+    """A task: ``network`` (built by ``network_spec``) is what it trains, ``previous`` the frames P before a window.
 
     A subclass computes ``losses``; its ``loss`` entry is minimised, all entries are recorded.
+    recorded: the scalars of the last micro-batch.
+    Only ``network`` is a part of the module tree: what is frozen a subclass keeps outside, so that no
+    strategy casts, shards or saves it.
     """
 
     network: nn.Module
+    network_spec: Mapping[str, Any]
     previous: int
 
     def __init__(self, setup: Setup):
@@ -47,31 +54,60 @@ class TrainingModule(L.LightningModule):
         self.setup_ = setup
         self.manifest = setup.manifest
         self.window = setup.window
+        self.recorded: dict[str, torch.Tensor] = {}
+        self._gradient_norm: torch.Tensor | None = None
 
     @abstractmethod
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
         """Scalars by name, among them ``loss``."""
 
     @abstractmethod
-    def reconstruct(self, clip: Clip) -> np.ndarray:
-        """What the network makes of a clip, (T, D) in the layout's units, for previews."""
+    def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
+        """What a copy of the network makes of a clip, (T, D) in the layout's units, for previews."""
 
     @abstractmethod
-    def export(self, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
-        """The network with the weights it has now; ``shards``: the train split, where something has to be measured."""
+    def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
+        """A copy of the network for others to load; ``shards``: the train split, where something has to be measured."""
+
+    def copy_with(self, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+        """The network with other weights, whole and on this device, whatever the strategy does to the one in training."""
+        network = build(self.network_spec)
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+        missing = set(missing) - {name for name, _ in network.named_buffers()}
+        if missing or unexpected:
+            names = ", ".join(sorted(missing | set(unexpected))[:3])
+            raise UserError(f"the weights do not fit the network of this configuration ({names}...)")
+        return network.to(self.device).eval().requires_grad_(False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        index = batch["index"]
-        losses = self.losses(batch, Draws(self.setup_.seed, "train", index, len(index) * self.trainer.world_size))
-        self.log_dict(_named("train", losses), batch_size=len(index), sync_dist=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        losses = self.losses(batch, Draws(self.setup_.seed, "train", batch["index"], self.device))
+        self.recorded = {name: value.detach() for name, value in losses.items()}
         return losses["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         index = batch["index"]
-        losses = self.losses(batch, Draws(self.setup_.seed, "val", index, VALIDATION_BATCH))
+        losses = self.losses(batch, Draws(self.setup_.seed, "val", index, self.device, VALIDATION_BATCH))
         # Every rank validates on the same windows: there is nothing to reduce.
-        self.log_dict(_named("val", losses), batch_size=len(index))
+        self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=len(index))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """All but the samples' places, which only the CPU looks at."""
+        tensors = {name: value for name, value in batch.items() if name not in ON_CPU}
+        return {**batch, **super().transfer_batch_to_device(tensors, device, dataloader_idx)}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm of all gradients, and keep it for the record. DeepSpeed does both itself."""
+        if not hasattr(self.trainer.strategy, "gradient_norm"):
+            limit = gradient_clip_val or float("inf")
+            self._gradient_norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+
+    @property
+    def gradient_norm(self) -> torch.Tensor | float | None:
+        """Norm of all gradients of the last step, before clipping; None before the first."""
+        norm_of = getattr(self.trainer.strategy, "gradient_norm", None)
+        return norm_of() if norm_of else self._gradient_norm
 
     def configure_optimizers(self) -> Any:
         make = build(self.setup_.optimizer)
@@ -93,7 +129,3 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
-
-
-def _named(stage: str, losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"{stage}/{name}": value.detach() for name, value in losses.items()}

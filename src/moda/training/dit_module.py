@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from moda.build import build
 from moda.data.schema import EMOTIONS, emotion_index
@@ -22,7 +23,7 @@ from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
-from moda.training.losses import dimension_weights, group_errors, weighted_mean
+from moda.training.losses import GroupErrors, dimension_weights, weighted_mean
 from moda.training.vae_module import token_mask
 
 
@@ -62,9 +63,6 @@ class DiTModule(TrainingModule):
     """
 
     network: MMDiT
-    vae: MotionVAE | None
-    weight: torch.Tensor
-    alive: torch.Tensor
 
     def __init__(
         self,
@@ -85,17 +83,17 @@ class DiTModule(TrainingModule):
         self.space, self.overlap = space, overlap
         self.flow_spec, self.flow = dict(flow), _flow(flow)
         self.dropout = ConditionDropout(**condition_dropout)
-        self.vae, self.vae_spec = None, None
+        self._frozen: list[MotionVAE] = []  # a list hides it from the module tree
+        self.vae_spec = None
         by_dimension = dimension_weights(manifest.statistics, weights)
         if space == "latent":
             vae = self._take_vae(motion_vae, weights)
             channels, self.previous = vae.latent_dim, vae.stride + vae.encoder_context
-            self.register_buffer("weight", torch.ones(channels), persistent=False)
-            self.register_buffer("alive", torch.ones(channels), persistent=False)
+            self.weight = self.alive = torch.ones(channels)
         else:
             channels, self.previous = manifest.layout.dim, 1
-            self.register_buffer("weight", by_dimension, persistent=False)
-            self.register_buffer("alive", torch.from_numpy(manifest.statistics.alive).float(), persistent=False)
+            self.weight, self.alive = by_dimension, torch.from_numpy(manifest.statistics.alive).float()
+        self.group_errors = GroupErrors(manifest.layout, by_dimension)
         self.network_spec = {
             **network,
             "motion_dim": channels,
@@ -106,7 +104,7 @@ class DiTModule(TrainingModule):
         self.network = build(self.network_spec)
         if self.network.num_emotions != len(EMOTIONS):
             raise UserError(f"model.network.num_emotions={self.network.num_emotions}: data sets have {len(EMOTIONS)}")
-        self.sampler()  # says now what does not fit together, not at the first preview
+        self.sampler(self.network)  # says now what does not fit together, not at the first preview
 
     def _take_vae(self, motion_vae: str, weights: Mapping[str, float]) -> MotionVAE:
         export = load_export(motion_vae)
@@ -119,7 +117,8 @@ class DiTModule(TrainingModule):
             f"the motion VAE {motion_vae}",
             audio=False,
         )
-        vae = self.vae = export.vae
+        vae = export.vae
+        self._frozen = [vae]
         self.vae_spec = export.vae_spec
         if self.window % vae.stride:
             raise UserError(f"data.window={self.window} must be a multiple of the motion VAE's stride {vae.stride}")
@@ -146,7 +145,7 @@ class DiTModule(TrainingModule):
         squared = (predicted.float() - velocity.float()) ** 2
         losses = {"loss": weighted_mean(squared, self.weight, valid)}
         if self.space == "motion":
-            groups = group_errors(squared.detach(), valid, self.manifest.layout, self.weight)
+            groups = self.group_errors(squared.detach(), valid)
             losses |= {f"error_{name}": value for name, value in groups.items()}
         return losses
 
@@ -157,16 +156,28 @@ class DiTModule(TrainingModule):
         stride = 1
         if self.vae is not None:
             stride = self.vae.stride
-            motion = self.vae.normalize(self.vae.encode(motion)[0])
+            with torch.autocast(motion.device.type, enabled=False):  # targets stay exact
+                motion = self.vae.normalize(self.vae.encode(motion)[0])
             valid = token_mask(valid, stride)
         motion = motion * self.alive
         before = self.previous // stride
         return motion[:, before:], motion[:, before - 1 : before], valid[:, before:]
 
-    def sampler(self) -> MotionSampler:
-        """Samples with the weights the network has at the time of the call."""
+    @property
+    def vae(self) -> MotionVAE | None:
+        """The frozen motion VAE of the latent space."""
+        return self._frozen[0] if self._frozen else None
+
+    def on_fit_start(self) -> None:
+        self.weight, self.alive = self.weight.to(self.device), self.alive.to(self.device)
+        self.group_errors.to(self.device)
+        for vae in self._frozen:
+            vae.to(self.device)
+
+    def sampler(self, network: nn.Module) -> MotionSampler:
+        """Samples with the weights ``network`` has at the time of the call."""
         return MotionSampler(
-            self.network,
+            network,
             statistics=self.manifest.statistics,
             vae=self.vae,
             window=self.window,
@@ -175,24 +186,19 @@ class DiTModule(TrainingModule):
             flow=self.flow,
         )
 
-    def reconstruct(self, clip: Clip) -> np.ndarray:
+    def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
         seed = hashed_seed(self.setup_.seed, "preview", clip.key)
         emotion = emotion_index(clip.record.emotion)
-        audio = clip.audio.astype(np.float32)
-        return np.concatenate(list(self.sampler().sample(audio, clip.identity, emotion, clip.motion[0], seed=seed)))
+        audio, rest = clip.audio.astype(np.float32), clip.motion[0]
+        parts = self.sampler(network).sample(audio, clip.identity, emotion, rest, seed=seed)
+        return np.concatenate(list(parts))
 
-    def train(self, mode: bool = True) -> "DiTModule":
-        super().train(mode)
-        if self.vae is not None:
-            self.vae.eval()
-        return self
-
-    def export(self, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
+    def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
         return self._export_of_data(
             "dit",
             step,
             config,
-            network=self.network,
+            network=network,
             network_spec=self.network_spec,
             vae=self.vae,
             vae_spec=self.vae_spec,

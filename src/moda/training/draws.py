@@ -1,35 +1,46 @@
 """Random numbers that belong to a place in the training stream, not to a process."""
 
+from collections.abc import Callable
+
 import torch
 
 from moda.data.windows import hashed_seed
 from moda.flow.time_sampling import TimeSampler
 
+BLOCK = 16  # places that are drawn together
+
 
 class Draws:
-    """Noise for the samples at ``index`` (B,) of the stream.
+    """Noise for the samples at ``index`` (B,) of the stream, on ``device``.
 
-    The whole global batch is drawn from a generator seeded by (seed, purpose, number of the batch),
-    and each rank keeps its rows. So a loss does not depend on how many ranks share the batch, and a
-    resumed run draws what an uninterrupted one would have drawn, with no generator state to save.
+    Each block of consecutive places has a generator of its own, seeded by (seed, purpose, number of the
+    block), and a rank keeps the rows of its samples. So a loss does not depend on how many ranks or
+    accumulated batches share a step, and a resumed run draws what an uninterrupted one would have drawn,
+    with no generator state to save. ``index`` stays on the CPU, so that nothing waits for a GPU.
     """
 
-    def __init__(self, seed: int, purpose: str, index: torch.Tensor, global_batch: int):
-        number = int(index[0]) // global_batch
-        self.rows = index % global_batch
-        self.count = global_batch
-        self.generator = torch.Generator(index.device).manual_seed(hashed_seed(seed, purpose, number) % 2**63)
+    def __init__(
+        self, seed: int, purpose: str, index: torch.Tensor, device: torch.device | str = "cpu", block: int = BLOCK
+    ):
+        numbers, which = torch.unique(index // block, return_inverse=True)
+        self.block = block
+        self.rows = (which * block + index % block).to(device, non_blocking=True)
+        self.generators = [
+            torch.Generator(device).manual_seed(hashed_seed(seed, purpose, number) % 2**63)
+            for number in numbers.tolist()
+        ]
 
     def normal(self, *shape: int) -> torch.Tensor:
         """(B, *shape) standard normal float32."""
-        noise = torch.randn(self.count, *shape, generator=self.generator, device=self.generator.device)
-        return noise[self.rows]
+        return self._draw(lambda g: torch.randn(self.block, *shape, generator=g, device=g.device))
 
     def chance(self, probability: float) -> torch.Tensor:
         """(B,) bool, True with ``probability``."""
-        uniform = torch.rand(self.count, generator=self.generator, device=self.generator.device)
-        return uniform[self.rows] < probability
+        return self._draw(lambda g: torch.rand(self.block, generator=g, device=g.device)) < probability
 
     def times(self, sampler: TimeSampler) -> torch.Tensor:
         """(B,) sigmas of the flow."""
-        return sampler(self.count, self.generator)[self.rows]
+        return self._draw(lambda g: sampler(self.block, g))
+
+    def _draw(self, make: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
+        return torch.cat([make(generator) for generator in self.generators])[self.rows]

@@ -1,96 +1,117 @@
-"""Exponential moving average of the weights (Polyak and Juditsky, 1992), as a Lightning callback."""
+"""Averages of the weights, kept in float32 beside the optimizer's masters and sharded as these are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 
 from moda.errors import UserError
+from moda.training.averages import Average, Exponential, PowerFunction
+from moda.training.masters import Masters
+from moda.training.pieces import Piece, PieceReader, write_pieces
+from moda.training.strategies import masters_of
+
+KIND = "ema"
 
 
 class EMA(L.Callback):
-    """Keeps a float32 shadow of ``module.network``'s trained parameters.
+    """Averages the trained parameters after every optimizer step; validation runs with the first average.
 
-    After update t (from 1) the shadow is d s + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), so
-    that the first steps do not hang on the initial weights. Validation runs with the shadow. It is
-    part of this callback's state and so of every checkpoint.
+    decay: of the exponential average that validation, previews and the export use. power: widths
+    (sigma_rel, as 0.05 and 0.1) of power-function averages, from which ``moda export --sigma-rel`` makes
+    any other width.
     """
 
-    def __init__(self, decay: float = 0.999):
-        if not 0 <= decay < 1:
-            raise UserError(f"ema.decay={decay}: must lie in [0, 1)")
-        self.decay = decay
+    def __init__(self, decay: float = 0.999, power: Sequence[float] = ()):
+        self.averages: list[Average] = [Exponential(decay), *(PowerFunction(width) for width in power)]
+        if len({average.label for average in self.averages}) != len(self.averages):
+            raise UserError(f"ema.power={list(power)} names a width twice")
         self.updates = 0
-        self.shadow: dict[str, torch.Tensor] = {}
-        self._kept: dict[str, torch.Tensor] = {}
+        self.masters: Masters | None = None
+        self.shadows: dict[str, list[torch.Tensor]] = {}  # label -> one tensor for each piece
+        self._before: list[torch.Tensor] | None = None
 
-    def start(self, network: nn.Module) -> None:
-        """Take the weights as they are, unless a checkpoint has filled the shadow."""
-        parameters = _trained(network)
-        if not self.shadow:
-            self.shadow = {name: p.detach().float().clone() for name, p in parameters.items()}
-        self.shadow = {name: value.to(parameters[name].device) for name, value in self.shadow.items()}
+    def start(self, masters: Masters) -> None:
+        """Begin every average with the weights as they are."""
+        self.masters, self.updates = masters, 0
+        self.shadows = {a.label: [p.values.float().clone() for p in masters.pieces] for a in self.averages}
+
+    @property
+    def shadow(self) -> list[torch.Tensor]:
+        """The average that is validated and exported."""
+        return self.shadows[self.averages[0].label]
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Move the shadow towards the current weights."""
+    def update(self) -> None:
+        """Move every average towards the current weights. Touches this rank's pieces only."""
+        assert self.masters is not None
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in _trained(network).items():
-            self.shadow[name].lerp_(parameter.float(), 1 - decay)
+        weights = [piece.values.float() for piece in self.masters.pieces]
+        for average in self.averages:
+            torch._foreach_lerp_(self.shadows[average.label], weights, 1 - average.decay(self.updates))
 
     @contextmanager
-    def applied(self, network: nn.Module) -> Iterator[None]:
-        """Inside, the network has the averaged weights."""
-        self._swap_in(network)
+    def applied(self) -> Iterator[None]:
+        """Inside, the network has the averaged weights. Every rank enters and leaves together."""
+        self._swap_in()
         try:
             yield
         finally:
-            self._swap_out(network)
+            self._swap_out()
 
-    @torch.no_grad()
-    def _swap_in(self, network: nn.Module) -> None:
-        if self._kept:  # already applied, as for a preview during validation
+    def gather(self) -> dict[str, torch.Tensor] | None:
+        """The averaged weights in whole, on rank 0's CPU; None elsewhere. A collective call."""
+        assert self.masters is not None
+        return self.masters.gather(self.shadow)
+
+    def _swap_in(self) -> None:
+        if self._before is not None:
             raise RuntimeError("the averaged weights are already in place")
-        for name, parameter in _trained(network).items():
-            self._kept[name] = parameter.detach().clone()
-            parameter.copy_(self.shadow[name])
+        assert self.masters is not None
+        self._before = self.masters.swap(self.shadow)
 
-    @torch.no_grad()
-    def _swap_out(self, network: nn.Module) -> None:
-        for name, parameter in _trained(network).items():
-            parameter.copy_(self._kept[name])
-        self._kept = {}
+    def _swap_out(self) -> None:
+        assert self.masters is not None and self._before is not None
+        self.masters.swap(self._before)
+        self._before = None
+
+    def save(self, directory: Path, rank: int) -> None:
+        """Write this rank's part of every average into a checkpoint, called LABEL/PARAMETER."""
+        assert self.masters is not None
+        if rank == 0 or not self.masters.replicated:
+            pieces = [
+                Piece(f"{label}/{piece.name}", piece.shape, piece.start, shadow)
+                for label, shadows in self.shadows.items()
+                for piece, shadow in zip(self.masters.pieces, shadows, strict=True)
+            ]
+            write_pieces(directory, KIND, rank, pieces)
+
+    def load(self, directory: Path, rank: int) -> None:
+        """Take this rank's part of every average from a checkpoint of any number of ranks."""
+        assert self.masters is not None
+        reader = PieceReader(directory, KIND)
+        for label, shadows in self.shadows.items():
+            for piece, shadow in zip(self.masters.pieces, shadows, strict=True):
+                shadow.copy_(reader.read(f"{label}/{piece.name}", piece.start, piece.numel))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.start(network_of(pl_module))
+        self.start(masters_of(trainer))  # ``load`` follows where a checkpoint is resumed
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if trainer.global_step > self.updates:  # not while gradients accumulate
-            self.update(network_of(pl_module))
+            self.update()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_in(network_of(pl_module))
+        self._swap_in()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_out(network_of(pl_module))
+        self._swap_out()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "shadow": self.shadow}
+        return {"updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.updates, self.shadow = state_dict["updates"], state_dict["shadow"]
-
-
-def network_of(module: L.LightningModule) -> nn.Module:
-    """The network a training module trains."""
-    network = module.network
-    assert isinstance(network, nn.Module)
-    return network
-
-
-def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self.updates = state_dict["updates"]

@@ -34,9 +34,15 @@ def dimension_weights(statistics: MotionStatistics, weights: Mapping[str, float]
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Mean of ``values`` (B, N, C) weighted by dimension (C,) over the valid (B, N) tokens; 0 where none is."""
+    """Mean over the samples of each one's mean of ``values`` (B, N, C), weighted by dimension (C,), over its
+    valid (B, N) tokens.
+
+    Every sample counts alike, so the mean of equal parts of a batch is that of the batch: ranks and
+    accumulated micro-batches add up to the same loss. A sample without a valid token counts 0.
+    """
     weights = weight * valid[..., None]  # (B, N, C)
-    return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    each = (values * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=torch.finfo(values.dtype).tiny)
+    return each.mean()
 
 
 def temporal_difference(x: torch.Tensor) -> torch.Tensor:
@@ -44,19 +50,30 @@ def temporal_difference(x: torch.Tensor) -> torch.Tensor:
     return x[:, 1:] - x[:, :-1]
 
 
-def group_errors(
-    squared: torch.Tensor, valid: torch.Tensor, layout: MotionLayout, weight: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Mean of ``squared`` (B, T, D) over each group of the layout and the lips, for the record.
+class GroupErrors:
+    """Mean squared error over each group of a layout and the lips, for the record.
 
-    Dimensions of weight 0 are left out; so is a group with nothing else.
+    Dimensions of ``weight`` (D,) 0 are left out; so is a group with nothing else. All groups are one
+    product with a matrix made beforehand: a step launches few kernels and never waits for the device.
     """
-    parts: dict[str, list[int]] = {name: list(range(layout.dim)[part]) for name, part in layout.groups.items()}
-    if "lips" in layout.subsets:
-        parts["lips"] = list(layout.subsets["lips"])
-    counted = (weight > 0).to(squared.dtype)
-    return {
-        name: weighted_mean(squared[..., dims], counted[dims], valid)
-        for name, dims in parts.items()
-        if counted[dims].any()
-    }
+
+    def __init__(self, layout: MotionLayout, weight: torch.Tensor):
+        parts: dict[str, list[int]] = {name: list(range(layout.dim)[part]) for name, part in layout.groups.items()}
+        if "lips" in layout.subsets:
+            parts["lips"] = list(layout.subsets["lips"])
+        counted = {name: [index for index in dims if weight[index] > 0] for name, dims in parts.items()}
+        self.names = tuple(name for name, dims in counted.items() if dims)
+        self.share = torch.zeros(layout.dim, len(self.names))
+        for column, name in enumerate(self.names):
+            self.share[counted[name], column] = 1 / len(counted[name])
+
+    def to(self, device: torch.device) -> "GroupErrors":
+        self.share = self.share.to(device)
+        return self
+
+    def __call__(self, squared: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
+        """squared: (B, T, D), valid: (B, T). The mean over the samples of each one's mean, as ``weighted_mean``."""
+        frames = valid[..., None]
+        each = (squared * frames).sum(1) / frames.sum(1).clamp(min=1)  # (B, D)
+        errors = (each.mean(0)[:, None] * self.share).sum(0)  # not a matmul, which autocast would round
+        return dict(zip(self.names, errors.unbind(), strict=True))

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from torch import nn
 
 from moda.data.shards import Clip, FeatureShards
 from moda.errors import UserError
@@ -34,20 +35,19 @@ class Preview(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         due = self.every and step % self.every == 0 and step > self._drawn  # not again while gradients accumulate
-        if due and trainer.is_global_zero:
+        if due:
             self._drawn = step
             assert isinstance(pl_module, TrainingModule)
-            self.draw(trainer, pl_module, step)
+            weights = self.ema.gather()  # every rank takes part
+            if weights is not None:
+                self.draw(trainer, pl_module, pl_module.copy_with(weights), step)
 
-    def draw(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+    def draw(self, trainer: L.Trainer, module: TrainingModule, network: nn.Module, step: int) -> None:
+        """Draw what ``network``, a copy of the one in training, makes."""
         statistics = module.manifest.statistics
         dimension = opening_dimension(statistics)
         truth = [clip.motion[:, dimension] for clip in self._held_out(module)]
-        training = module.training
-        module.eval()
-        with self.ema.applied(module.network):
-            made = [module.reconstruct(clip)[:, dimension] for clip in self._held_out(module)]
-        module.train(training)
+        made = [module.reconstruct(network, clip)[:, dimension] for clip in self._held_out(module)]
         keys = [clip.key for clip in self._held_out(module)]
         _plot(
             self.directory / f"step-{step}.png",

@@ -2,12 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 from moda.build import build
@@ -18,12 +18,21 @@ from moda.files import read_json
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
 from moda.training.base import Setup, TrainingModule
-from moda.training.checkpoint import MANIFEST, STATE, CheckpointWriter, newest_complete, step_of
+from moda.training.checkpoint import MANIFEST, CheckpointWriter, LoaderState, newest_complete, step_of
+from moda.training.consensus import Consensus
+from moda.training.consolidate import export_of, keep_averages
 from moda.training.ema import EMA
+from moda.training.facts import RunStart, record_start
 from moda.training.metrics import METRICS_NAME, MetricsFile, last_metrics, rewind
+from moda.training.nonfinite import FLAGS, NonFiniteGuard
+from moda.training.preemption import Preemption
 from moda.training.preview import Preview
 from moda.training.progress import TrainingProgress
+from moda.training.recording import StepRecorder
 from moda.training.rundir import open_run
+from moda.training.stop_signals import leave_if_alone, stop_signals
+from moda.training.strategies import Resources
+from moda.training.watchdog import Watchdog
 
 Config = Mapping[str, Any]
 
@@ -31,12 +40,17 @@ Config = Mapping[str, Any]
 def train(config: Config) -> Path:
     """Train what ``config`` (conf/train.yaml, resolved) describes; returns the run directory.
 
-    Raises UserError for settings, data or a run directory that do not fit together.
+    Raises UserError for settings, data or a run directory that do not fit together, Preempted after a signal.
     """
     _quiet()
+    with stop_signals.taking(config["preemption"]["signals"]):
+        return _train(config)
+
+
+def _train(config: Config) -> Path:
     manifest = DatasetManifest.load(config["data"]["path"])
     L.seed_everything(config["seed"], verbose=False)  # initial weights
-    module = _module(config, manifest)
+    module = build_module(config, manifest)
     data = ShardDataModule(**config["data"], previous=module.previous, seed=config["seed"], manifest=manifest)
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]
@@ -51,7 +65,8 @@ def train(config: Config) -> Path:
     return run_dir
 
 
-def _module(config: Config, manifest: DatasetManifest) -> TrainingModule:
+def build_module(config: Config, manifest: DatasetManifest) -> TrainingModule:
+    """The task of ``config`` with its weights drawn anew."""
     setup = Setup(manifest, config["optimizer"], config["seed"], config["data"]["window"])
     # Built by hand: the specs inside (network, flow) are completed from the data by the module itself.
     return build({**config["task"]["module"], "_recursive_": False, "_partial_": True})(setup)
@@ -59,13 +74,17 @@ def _module(config: Config, manifest: DatasetManifest) -> TrainingModule:
 
 def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, checkpoint: Path | None) -> None:
     done = step_of(checkpoint) if checkpoint else 0
-    trainer = _trainer(config, module, data, run_dir, done)
+    resources = Resources.of(config["trainer"])
+    start = RunStart(run_dir, config["name"], done, config, data.manifest, resources.processes)
+    trainer = _trainer(config, module, data, start, resources)
     if trainer.is_global_zero:
         rewind(run_dir / METRICS_NAME, done)
+        record_start(trainer.loggers, start)
     if checkpoint:
         say(f"resuming {run_dir} from step {done}")
+    leave_if_alone(resources.processes)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint / STATE if checkpoint else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint)
     except UserError as error:
         raise UserError(_line_of(str(error))) from error
     except SystemExit:  # how Lightning ends after an interrupt
@@ -82,25 +101,37 @@ def _line_of(message: str) -> str:
     return message
 
 
-def _trainer(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, done: int) -> L.Trainer:
-    settings = dict(config["trainer"])
-    processes = _processes(settings)
+def _trainer(
+    config: Config, module: TrainingModule, data: ShardDataModule, start: RunStart, resources: Resources
+) -> L.Trainer:
+    settings, run_dir = dict(config["trainer"]), start.run_dir
+    recorder = StepRecorder()
     ema = EMA(**config["ema"])
+    consensus = Consensus(("signal", *FLAGS))
+    guard = NonFiniteGuard(run_dir / "failures", consensus, config["seed"], run_dir / "checkpoints")
     writer = CheckpointWriter(
         run_dir / "checkpoints",
         **config["checkpoint"],
+        parts=(ema, LoaderState(data)),
         identity=MotionIdentity.of(data.manifest).to_dict(),
-        after_save=_exporter(run_dir, config, ema, data),
+        before_save=guard.settle,
+        after_save=lambda directory: _after_save(run_dir, directory, config, module, data),
     )
     return L.Trainer(
         **settings,
         max_epochs=-1,
-        strategy=build(config["strategy"], processes=processes),
-        logger=[MetricsFile(run_dir / METRICS_NAME), *_tracker(config, run_dir, done)],
+        strategy=build({**config["strategy"], "_partial_": True})(resources=resources),
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        logger=[MetricsFile(run_dir / METRICS_NAME), *build({**config["logger"], "_partial_": True})(start)],
         callbacks=[
+            Watchdog(run_dir / "hangs", **config["watchdog"]),
+            consensus,
+            Preemption(consensus, writer.save),
+            guard,
             ema,
+            recorder,
             Preview(run_dir / "previews", data.val_shards, ema, **config["preview"]),
-            TrainingProgress(f"{config['task']['name']} {run_dir}"),
+            TrainingProgress(f"{config['task']['name']} {run_dir}", recorder),
             writer,
         ],
         default_root_dir=run_dir,
@@ -113,30 +144,11 @@ def _trainer(config: Config, module: TrainingModule, data: ShardDataModule, run_
     )
 
 
-def _tracker(config: Config, run_dir: Path, done: int) -> list[Any]:
-    return build(config["logger"], run_dir=run_dir, name=config["name"], step=done)
-
-
-def _exporter(
-    run_dir: Path, config: Config, ema: EMA, data: ShardDataModule
-) -> Callable[[L.Trainer, L.LightningModule], None]:
-    def export(trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrainingModule)
-        training = module.training
-        module.eval()
-        with ema.applied(module.network):
-            write_export(run_dir / "export", module.export(trainer.global_step, dict(config), data.train_shards))
-        module.train(training)
-
-    return export
-
-
-def _processes(settings: dict[str, Any]) -> int:
-    devices = settings.get("devices", 1)
-    if devices == "auto":
-        devices = torch.cuda.device_count() if settings.get("accelerator") == "gpu" else 1
-    count = len(devices) if isinstance(devices, list | tuple) else int(devices)
-    return count * int(settings.get("num_nodes", 1))
+def _after_save(run_dir: Path, checkpoint: Path, config: Config, module: TrainingModule, data: ShardDataModule) -> None:
+    """Renew the export, and keep the averages that others can be rebuilt from."""
+    write_export(run_dir / "export", export_of(checkpoint, module, config, data.train_shards))
+    if config["ema"]["power"]:
+        keep_averages(checkpoint, run_dir / "ema")
 
 
 def _check_data(checkpoint: Path, manifest: DatasetManifest, path: str) -> None:

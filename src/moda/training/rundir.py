@@ -17,8 +17,9 @@ BEFORE = ("slurm",)  # what may stand in a run directory before its first start:
 # Settings that may change between one start and the next: they do not alter what is learnt, or (the
 # place of the data) are checked by content instead. max_steps may only grow.
 FREE = (
-    "run_dir", "name", "resume", "logger", "checkpoint", "preview", "data.path", "data.num_workers", "data.cache_mb",
-    "trainer.max_steps", "trainer.accelerator", "trainer.log_every_n_steps",
+    "run_dir", "name", "resume", "logger", "checkpoint", "preview", "watchdog", "preemption", "strategy", "data.path", "data.num_workers",
+    "data.cache_mb", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
+    "trainer.accumulate_grad_batches", "trainer.log_every_n_steps",
 )  # fmt: skip
 
 
@@ -46,6 +47,14 @@ def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     return run_dir
+
+
+def config_of(run_dir: Path) -> dict[str, Any]:
+    """The settings a run was last started with. Raises UserError where there is no run."""
+    path = run_dir / CONFIG_NAME
+    if not path.is_file():
+        raise UserError(f"{run_dir} holds no run ({CONFIG_NAME} is missing)")
+    return _read(path)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,11 +1,11 @@
 """Training of the motion VAE: reconstruction, its change from frame to frame, and a light prior."""
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from moda.build import build
 from moda.data.shards import Clip, FeatureShards
@@ -15,7 +15,7 @@ from moda.interop.export import Export
 from moda.models.motion_vae import MotionVAE, kl_divergence
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
-from moda.training.losses import dimension_weights, group_errors, temporal_difference, weighted_mean
+from moda.training.losses import GroupErrors, dimension_weights, temporal_difference, weighted_mean
 
 LATENT_STD_FLOOR = 1e-3  # a channel the posterior has switched off is not blown up to unit variance
 
@@ -45,13 +45,16 @@ class MotionVAEModule(TrainingModule):
         self.network = build(self.network_spec)
         self.previous = 0
         self.temporal, self.beta, self.latent_frames = temporal, beta, latent_frames
-        self.register_buffer("weight", dimension_weights(setup.manifest.statistics, weights), persistent=False)
+        self.weight = dimension_weights(setup.manifest.statistics, weights)
+        self.group_errors = GroupErrors(setup.manifest.layout, self.weight)
         if setup.window % self.network.stride:
             raise UserError(
                 f"data.window={setup.window} must be a multiple of model.network.stride={self.network.stride}"
             )
 
-    weight: torch.Tensor
+    def on_fit_start(self) -> None:
+        self.weight = self.weight.to(self.device)
+        self.group_errors.to(self.device)
 
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
         motion, valid = batch["motion"], batch["valid"]  # (B, W, D), (B, W)
@@ -67,21 +70,22 @@ class MotionVAEModule(TrainingModule):
             "kl": weighted_mean(kl_divergence(mean, logvar), torch.ones_like(mean[0, 0]), tokens),
         }
         loss = parts["reconstruction"] + self.temporal * parts["temporal"] + self.beta * parts["kl"]
-        groups = group_errors(squared.detach(), valid, self.manifest.layout, self.weight)
+        groups = self.group_errors(squared.detach(), valid)
         return {"loss": loss, **parts, **{f"error_{name}": value for name, value in groups.items()}}
 
     @torch.no_grad()
-    def reconstruct(self, clip: Clip) -> np.ndarray:
-        statistics, stride = self.manifest.statistics, self.network.stride
+    def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
+        assert isinstance(network, MotionVAE)
+        statistics, stride = self.manifest.statistics, network.stride
         motion = torch.from_numpy(statistics.normalize(clip.motion))
         motion = torch.cat([motion, motion[-1:].expand(-len(motion) % stride, -1)])[None].to(self.device)
-        decoded = self.network.decode(self.network.encode(motion)[0])[0, : clip.num_frames]
+        decoded = network.decode(network.encode(motion)[0])[0, : clip.num_frames]
         return statistics.denormalize(decoded).cpu().numpy()
 
-    def export(self, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
-        vae = copy.deepcopy(self.network)  # what is measured for others is no part of the training's state
-        fill_latent_statistics(vae, self._normalized(shards))
-        return self._export_of_data("motion_vae", step, config, vae=vae, vae_spec=self.network_spec)
+    def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
+        assert isinstance(network, MotionVAE)
+        fill_latent_statistics(network, self._normalized(shards))
+        return self._export_of_data("motion_vae", step, config, vae=network, vae_spec=self.network_spec)
 
     def _normalized(self, shards: FeatureShards) -> Iterator[torch.Tensor]:
         """Normalised clips (T, D), T a multiple of the stride, until ``latent_frames`` have come."""

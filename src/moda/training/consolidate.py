@@ -1,0 +1,91 @@
+"""From the pieces of a checkpoint to whole weights and to an export, on one process and without DeepSpeed."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moda.data.shards import FeatureShards
+from moda.errors import UserError
+from moda.files import atomic_path
+from moda.interop.export import Export
+from moda.training.averages import combination, profile_error
+from moda.training.base import TrainingModule
+from moda.training.checkpoint import WEIGHTS, by_step, step_of
+from moda.training.ema import KIND
+from moda.training.pieces import PieceReader
+
+EXPONENTIAL = "exponential"
+TOLERANCE = 0.1  # relative error of a rebuilt profile that is still called that width
+
+
+def weights_of(checkpoint: Path, average: str | None = EXPONENTIAL) -> dict[str, torch.Tensor]:
+    """Whole float32 weights of a checkpoint: one of its averages by label, or (None) those trained.
+
+    Raises UserError if the checkpoint lacks that average.
+    """
+    if average is None:
+        return PieceReader(checkpoint, WEIGHTS).whole()
+    reader = PieceReader(checkpoint, KIND)
+    weights = reader.whole(f"{average}/")
+    if not weights:
+        known = ", ".join(sorted({name.split("/")[0] for name in reader.shapes}))
+        raise UserError(f"{checkpoint} holds no average {average!r}; it has {known}")
+    return weights
+
+
+def export_of(
+    checkpoint: Path,
+    module: TrainingModule,
+    config: Mapping[str, Any],
+    shards: FeatureShards,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> Export:
+    """What others load, with ``weights`` or those of the exponential average."""
+    network = module.copy_with(weights_of(checkpoint) if weights is None else weights)
+    return module.export(network, step_of(checkpoint), dict(config), shards)
+
+
+def keep_averages(checkpoint: Path, directory: Path) -> None:
+    """Keep the averages of a checkpoint at ``directory``/step-N when the checkpoint itself goes.
+
+    The files are linked where the file system can, so that they are stored once.
+    """
+    with atomic_path(directory / checkpoint.name) as temporary:
+        temporary.mkdir()
+        for path in sorted(checkpoint.glob(f"{KIND}-*.safetensors")):
+            try:
+                os.link(path, temporary / path.name)
+            except OSError:
+                shutil.copyfile(path, temporary / path.name)
+
+
+def rebuilt_average(directory: Path, step: int, sigma_rel: float) -> dict[str, torch.Tensor]:
+    """The power-function average of width ``sigma_rel`` after ``step`` updates, from the snapshots before it.
+
+    directory: RUN/ema. Snapshots are read one after the other. Raises UserError if there are none, or
+    they cannot make that width to within 10 % (in the norm of the profile).
+    """
+    readers = {step_of(path): PieceReader(path, KIND) for path in by_step(directory) if step_of(path) <= step}
+    labels = sorted({name.split("/")[0] for r in readers.values() for name in r.shapes} - {EXPONENTIAL})
+    if not labels or step not in readers:
+        raise UserError(
+            f"{directory} holds no power-function averages at step {step}; train with ema.power=[0.05,0.1] to keep them"
+        )
+    snapshots = [(at, label) for at in sorted(readers) for label in labels]
+    times, widths = [at for at, _ in snapshots], [float(label.removeprefix("power-")) for _, label in snapshots]
+    factors = combination(times, widths, step, sigma_rel)
+    error = profile_error(times, widths, factors, step, sigma_rel)
+    if error > TOLERANCE:
+        raise UserError(
+            f"the {len(snapshots)} averages in {directory} make width {sigma_rel} at step {step} only with an error of "
+            f"{error:.0%}; choose a width between {min(widths)} and {max(widths)}, or checkpoint more often"
+        )
+    total: dict[str, torch.Tensor] = {}
+    for (at, label), factor in zip(snapshots, factors, strict=True):
+        for name, value in readers[at].whole(f"{label}/").items():
+            total[name] = total.get(name, torch.zeros_like(value, dtype=torch.float64)) + float(factor) * value.double()
+    return {name: value.float() for name, value in total.items()}
