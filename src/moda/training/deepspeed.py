@@ -75,7 +75,6 @@ class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
             return zero_3(network, zero, self.global_rank)
         return zero_1_2(network, zero)
 
-    def gradient_norm(self) -> float | None:
+    def gradient_norm(self) -> torch.Tensor | float | None:
         """Norm of all gradients of the last step, before clipping."""
-        norm = self.deepspeed_engine.get_global_grad_norm()
-        return None if norm is None else float(norm)
+        return self.deepspeed_engine.get_global_grad_norm()

@@ -2,12 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from moda.build import build
@@ -104,7 +105,7 @@ def _line_of(message: str) -> str:
 def _trainer(
     config: Config, module: TrainingModule, data: ShardDataModule, start: RunStart, resources: Resources
 ) -> L.Trainer:
-    settings, run_dir = dict(config["trainer"]), start.run_dir
+    run_dir = start.run_dir
     recorder = StepRecorder()
     ema = EMA(**config["ema"])
     consensus = Consensus(("signal", *FLAGS))
@@ -117,23 +118,32 @@ def _trainer(
         before_save=guard.settle,
         after_save=lambda directory: _after_save(run_dir, directory, config, module, data),
     )
+    trackers = [MetricsFile(run_dir / METRICS_NAME), *build({**config["logger"], "_partial_": True})(start)]
+    callbacks = [
+        Watchdog(run_dir / "hangs", **config["watchdog"]),
+        consensus,
+        Preemption(consensus, writer.save),
+        guard,
+        ema,
+        recorder,
+        Preview(run_dir / "previews", data.val_shards, ema, **config["preview"]),
+        TrainingProgress(f"{config['task']['name']} {run_dir}", recorder),
+        writer,
+    ]
+    return make_trainer(config, resources, run_dir, trackers, callbacks)
+
+
+def make_trainer(
+    config: Config, resources: Resources, run_dir: Path, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
+) -> L.Trainer:
+    """A Lightning trainer with the settings of ``config``, and nothing of its own that these callbacks do better."""
     return L.Trainer(
-        **settings,
+        **config["trainer"],
         max_epochs=-1,
         strategy=build({**config["strategy"], "_partial_": True})(resources=resources),
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-        logger=[MetricsFile(run_dir / METRICS_NAME), *build({**config["logger"], "_partial_": True})(start)],
-        callbacks=[
-            Watchdog(run_dir / "hangs", **config["watchdog"]),
-            consensus,
-            Preemption(consensus, writer.save),
-            guard,
-            ema,
-            recorder,
-            Preview(run_dir / "previews", data.val_shards, ema, **config["preview"]),
-            TrainingProgress(f"{config['task']['name']} {run_dir}", recorder),
-            writer,
-        ],
+        logger=list(loggers),
+        callbacks=list(callbacks),
         default_root_dir=run_dir,
         check_val_every_n_epoch=None,  # the stream has no epochs: validation goes by steps
         num_sanity_val_steps=0,
