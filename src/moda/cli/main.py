@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("moda.cli.train", "train task=motion_vae or task=dit         (Hydra overrides)"),
     "generate": ("moda.cli.generate", "portrait and speech to video"),
     "evaluate": ("moda.cli.evaluate", "score a run on held-out speakers          (Hydra overrides)"),
+    "replay": ("moda.cli.replay", "compute a batch again at which a training stopped"),
     "sweep": ("moda.cli.sweep", "train a grid or search, collect a table   (Hydra overrides)"),
     "sweep-trial": ("moda.cli.sweep_trial", "one trial of a sweep, as its jobs call it"),
     "submit": ("moda.cli.submit", "run one of these commands as a SLURM job   (Hydra overrides)"),

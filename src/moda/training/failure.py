@@ -34,6 +34,7 @@ class Failure:
     seed: int
     cause: str
     precision: str
+    device: str
     losses: list[float]
     gradient_norm: float
 

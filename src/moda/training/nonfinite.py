@@ -116,6 +116,7 @@ class NonFiniteGuard(L.Callback):
             seed=self.seed,
             cause=cause,
             precision=str(trainer.precision),
+            device=trainer.strategy.root_device.type,
             losses=check.losses.tolist(),
             gradient_norm=float(check.norm),
         )
@@ -132,8 +133,8 @@ class NonFiniteGuard(L.Callback):
         newest = _newest(self.checkpoints)
         return (
             f"{what} not finite at step {step} on rank {rank}; the batch is in {where} (look at it with: "
-            f"moda replay {where}), the newest checkpoint is {newest}; lower optimizer.lr or mend the data, "
-            "then run the same command again"
+            f"moda replay {where}), the newest checkpoint is {newest}; mend the data and run the same "
+            "command again, or start another run (name=...) with a lower optimizer.lr"
         )
 
 
@@ -142,7 +143,8 @@ def _gradient_norm(trainer: L.Trainer, module: L.LightningModule) -> torch.Tenso
     norm = getattr(module, "gradient_norm", None)
     if norm is None or trainer.precision == "16-mixed":  # there the loss scale is lowered until it fits
         return torch.zeros(())
-    return torch.as_tensor(norm, dtype=torch.float32).detach()
+    norm = torch.as_tensor(norm, dtype=torch.float32).detach()
+    return torch.where(norm < 0, float("nan"), norm)  # DeepSpeed says -1 for one that is not finite
 
 
 def _weights(trainer: L.Trainer) -> Iterable[torch.Tensor]:
