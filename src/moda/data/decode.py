@@ -73,8 +73,8 @@ def _array(
     content = members[suffix]
     try:
         found, column_major, dtype, start = _npy_header(_header_of(content))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{suffix} cannot be read ({error})") from error
+    except Exception as error:  # numpy lets through whatever Python's parser raises for a broken header
+        raise ValueError(f"{suffix} cannot be read ({' '.join(str(error).split()):.200})") from error
     if dtype.hasobject:
         raise ValueError(f"{suffix} cannot be read (it holds pickled objects)")
     if found != shape or dtype.kind != "f":

@@ -53,6 +53,7 @@ def scan(path: Path, kinds: tuple[str, ...] = FEATURE_MEMBERS) -> ShardIndex:
     places: list[list[tuple[int, int]]] = []  # for each sample, (start, end) of each kind
     seen: set[str] = set()
     ignored: list[str] = []
+    end = path.stat().st_size
     for member in _headers(path):
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             ignored.append(member.name)
@@ -60,6 +61,8 @@ def scan(path: Path, kinds: tuple[str, ...] = FEATURE_MEMBERS) -> ShardIndex:
         key, _, kind = member.name.partition(".")
         if kind not in column:
             raise UserError(f"shard {path} holds the member {member.name!r}; only {', '.join(kinds)} are read")
+        if not 0 <= member.offset_data <= member.offset_data + member.size <= end:
+            raise _damaged(path, f"{member.name} goes beyond the end of the file")
         limit = MEMBER_LIMITS.get(kind, DEFAULT_LIMIT)
         if member.size > limit:
             raise UserError(f"shard {path}: {member.name} has {member.size} bytes, more than the {limit} allowed")
@@ -80,14 +83,9 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
     """All headers of a tar; content is passed over, not read."""
     try:
         with tarfile.open(path, "r:") as tar:
-            members = tar.getmembers()
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            return tar.getmembers()
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         raise _damaged(path, error.args[0] if error.args else error) from error
-    size = path.stat().st_size
-    for member in members:
-        if member.isreg() and member.offset_data + member.size > size:
-            raise _damaged(path, f"{member.name} goes beyond the end of the file")
-    return members
 
 
 def _damaged(path: Path, reason: object) -> UserError:

@@ -49,7 +49,8 @@ def user_error_of(error: UserError | RuntimeError) -> UserError | None:
     if isinstance(error, UserError) and message.startswith("Caught "):
         return UserError(message.rsplit("\n", 1)[-1].split("Error: ", 1)[-1])
     if message.startswith("DataLoader worker (pid"):
-        what = message.splitlines()[0].rstrip(". ")
+        cause = str(error.__cause__ or error)  # the cause knows the signal
+        what = (cause if cause.startswith("DataLoader worker") else message).splitlines()[0].rstrip(". ")
         return UserError(
             f"a process that reads the data died ({what}), often for want of memory; "
             "lower data.num_workers or data.cache_mb, or give the job more memory"
