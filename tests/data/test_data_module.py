@@ -19,9 +19,9 @@ from moda.errors import UserError
 SETTINGS = {"window": 16, "previous": 2, "batch_size": 4, "seed": 0}
 
 
-def module(dataset: Path, *, step=0, rank=0, world_size=1, accumulate=1, **settings: Any) -> ShardDataModule:
+def module(dataset: Path, *, step=0, rank=0, world_size=1, accumulate=1, **settings: Any) -> Any:
     """A data module of a trainer that has done ``step`` steps."""
-    data = ShardDataModule(dataset, **{**SETTINGS, **settings})
+    data: Any = ShardDataModule(dataset, **{**SETTINGS, **settings})
     data.trainer = SimpleNamespace(
         global_step=step,
         global_rank=rank,

@@ -35,7 +35,10 @@ class ReaderLoader(DataLoader):
             except StopIteration:
                 return
             except (UserError, RuntimeError) as error:
-                raise user_error_of(error) or error from error
+                line = user_error_of(error)
+                if line is None:
+                    raise
+                raise line from error
             yield batch
 
 

@@ -12,9 +12,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from moda.build import build
+from moda.data.bad_samples import LOG_NAME, BadSampleLog
 from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
-from moda.errors import UserError
+from moda.data.workers import user_error_of
 from moda.files import read_json
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
@@ -52,7 +53,7 @@ def _train(config: Config) -> Path:
     manifest = DatasetManifest.load(config["data"]["path"])
     L.seed_everything(config["seed"], verbose=False)  # initial weights
     module = build_module(config, manifest)
-    data = ShardDataModule(**config["data"], previous=module.previous, seed=config["seed"], manifest=manifest)
+    data = _data(config, module, manifest)
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]
     checkpoint = newest_complete(run_dir / "checkpoints", say)
@@ -73,6 +74,15 @@ def build_module(config: Config, manifest: DatasetManifest) -> TrainingModule:
     return build({**config["task"]["module"], "_recursive_": False, "_partial_": True})(setup)
 
 
+def _data(config: Config, module: TrainingModule, manifest: DatasetManifest) -> ShardDataModule:
+    report = BadSampleLog(Path(config["run_dir"]) / LOG_NAME)
+    fixed = {"previous": module.previous, "seed": config["seed"], "manifest": manifest, "report": report}
+    data = ShardDataModule(**config["data"], **fixed)
+    settings = config["trainer"]
+    data.micro_batch(Resources.of(settings).processes, settings["accumulate_grad_batches"])  # refused before a start
+    return data
+
+
 def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, checkpoint: Path | None) -> None:
     done = step_of(checkpoint) if checkpoint else 0
     resources = Resources.of(config["trainer"])
@@ -86,20 +96,16 @@ def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir:
     leave_if_alone(resources.processes)
     try:
         trainer.fit(module, data, ckpt_path=checkpoint)
-    except UserError as error:
-        raise UserError(_line_of(str(error))) from error
+    except RuntimeError as error:  # torch's signal handler reports a dead reader wherever training stands
+        line = user_error_of(error)
+        if line is None:
+            raise
+        raise line from error
     except SystemExit:  # how Lightning ends after an interrupt
         raise KeyboardInterrupt from None
     finally:
         for logger in trainer.loggers:
             logger.finalize("success" if trainer.state.finished else "failed")
-
-
-def _line_of(message: str) -> str:
-    """The user's line of a message; a reader process puts its traceback before it."""
-    if message.startswith("Caught "):
-        return message.rstrip().rsplit("\n", 1)[-1].split("Error: ", 1)[-1]
-    return message
 
 
 def _trainer(
