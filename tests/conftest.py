@@ -94,3 +94,9 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared data set to read and not to change: train ann, bob; val cid; test dan; 3 clips each."""
     return write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def short_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``tiny_dataset``, with clips of 12 to 19 frames: some are shorter than the window of small trainings."""
+    return write_dataset(tmp_path_factory.mktemp("short"), frames=12)

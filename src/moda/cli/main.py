@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": ("moda.cli.prepare", "a folder of videos to shards             (Hydra overrides)"),
     "lint": ("moda.cli.lint", "verify a prepared data set"),
     "train": ("moda.cli.train", "train task=motion_vae or task=dit         (Hydra overrides)"),
+    "export": ("moda.cli.export", "any checkpoint as safetensors and JSON, any average"),
     "generate": ("moda.cli.generate", "portrait and speech to video"),
     "evaluate": ("moda.cli.evaluate", "score a run on held-out speakers          (Hydra overrides)"),
     "replay": ("moda.cli.replay", "compute a batch again at which a training stopped"),

@@ -11,12 +11,13 @@ import torch
 from moda.data.shards import FeatureShards
 from moda.errors import UserError
 from moda.files import atomic_path
-from moda.interop.export import Export
+from moda.interop.export import Export, load_export, write_export
 from moda.training.averages import combination, profile_error
 from moda.training.base import TrainingModule
-from moda.training.checkpoint import WEIGHTS, by_step, step_of
+from moda.training.checkpoint import WEIGHTS, by_step, damage, newest_complete, step_of
 from moda.training.ema import KIND
 from moda.training.pieces import PieceReader
+from moda.training.vae_module import measure_latents
 
 EXPONENTIAL = "exponential"
 TOLERANCE = 0.1  # relative error of a rebuilt profile that is still called that width
@@ -37,16 +38,49 @@ def weights_of(checkpoint: Path, average: str | None = EXPONENTIAL) -> dict[str,
     return weights
 
 
-def export_of(
-    checkpoint: Path,
-    module: TrainingModule,
-    config: Mapping[str, Any],
-    shards: FeatureShards,
-    weights: Mapping[str, torch.Tensor] | None = None,
-) -> Export:
-    """What others load, with ``weights`` or those of the exponential average."""
-    network = module.copy_with(weights_of(checkpoint) if weights is None else weights)
-    return module.export(network, step_of(checkpoint), dict(config), shards)
+def export_of(checkpoint: Path, module: TrainingModule, config: Mapping[str, Any], shards: FeatureShards) -> Export:
+    """What others load, of a run in training: the exponential average."""
+    return module.export(module.copy_with(weights_of(checkpoint)), step_of(checkpoint), dict(config), shards)
+
+
+def export_run(run_dir: Path, out: Path | None, step: int | None, average: str | None, sigma_rel: float | None) -> Path:
+    """Export any checkpoint of a run: its trained weights (``average`` None), an average, or one rebuilt of
+    width ``sigma_rel``. Returns where it lies.
+
+    Raises UserError if the run has no such step or average, or the data set that a motion VAE's latents
+    are measured on has gone.
+    """
+    export = load_export(run_dir)
+    if sigma_rel is not None:
+        step = step or max((step_of(path) for path in by_step(run_dir / "ema")), default=0)
+        weights, label = rebuilt_average(run_dir / "ema", step, sigma_rel), f"sigma-{sigma_rel:g}"
+    else:
+        checkpoint = _checkpoint(run_dir / "checkpoints", step)
+        step, weights, label = step_of(checkpoint), weights_of(checkpoint, average), average or "trained"
+    network = export.network if export.task == "dit" else export.vae
+    network.load_state_dict(weights, strict=False)
+    if export.task != "dit":
+        module = export.config["task"]["module"]
+        measure_latents(network, FeatureShards(export.config["data"]["path"], "train"), module["latent_frames"])
+    export.step = step
+    out = out or run_dir / "exports" / f"step-{step}-{label}"
+    write_export(out, export)
+    return out
+
+
+def _checkpoint(directory: Path, step: int | None) -> Path:
+    if step is None:
+        found = newest_complete(directory)
+        if found is None:
+            raise UserError(f"{directory} holds no complete checkpoint; let the training reach one")
+        return found
+    chosen = directory / f"step-{step}"
+    if not chosen.is_dir():
+        known = ", ".join(str(step_of(path)) for path in by_step(directory)) or "none"
+        raise UserError(f"{directory} has no checkpoint of step {step}; it has {known}")
+    if reason := damage(chosen):
+        raise UserError(f"checkpoint {chosen} is damaged: {reason}; choose another --step")
+    return chosen
 
 
 def keep_averages(checkpoint: Path, directory: Path) -> None:

@@ -10,6 +10,7 @@ trace of the strategy that trained.
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def write_pieces(directory: str | Path, kind: str, rank: int, pieces: Iterable[P
         save_file(tensors, path, metadata={"shapes": json.dumps(shapes)})
     except safetensors.SafetensorError as error:  # how it reports a full disk
         raise OSError(str(error)) from error
+    os.chmod(path, 0o666 & ~_umask())  # it writes for the owner alone; a group shares its runs
     return path
 
 
@@ -53,6 +55,12 @@ def _storable(values: torch.Tensor) -> torch.Tensor:
     values = values.detach().reshape(-1).cpu()
     # a view would drag its whole storage along, and safetensors refuses two names for one storage
     return values.clone() if values.untyped_storage().nbytes() != values.nbytes else values
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # there is no way to only look
+    os.umask(mask)
+    return mask
 
 
 @dataclass(frozen=True)

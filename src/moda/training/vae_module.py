@@ -38,7 +38,7 @@ class MotionVAEModule(TrainingModule):
         weights: Mapping[str, float],
         temporal: float,
         beta: float,
-        latent_frames: int = 250_000,
+        latent_frames: int,
     ):
         super().__init__(setup)
         self.network_spec = {**network, "motion_dim": setup.manifest.layout.dim}
@@ -84,19 +84,25 @@ class MotionVAEModule(TrainingModule):
 
     def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
         assert isinstance(network, MotionVAE)
-        fill_latent_statistics(network, self._normalized(shards))
+        measure_latents(network, shards, self.latent_frames)
         return self._export_of_data("motion_vae", step, config, vae=network, vae_spec=self.network_spec)
 
-    def _normalized(self, shards: FeatureShards) -> Iterator[torch.Tensor]:
-        """Normalised clips (T, D), T a multiple of the stride, until ``latent_frames`` have come."""
-        frames = 0
-        for clip in shards:
-            if frames >= self.latent_frames:
-                return
-            whole = clip.num_frames // self.network.stride * self.network.stride
-            frames += whole
-            if whole:
-                yield torch.from_numpy(self.manifest.statistics.normalize(clip.motion[:whole])).to(self.device)
+
+def measure_latents(vae: MotionVAE, shards: FeatureShards, frames: int) -> None:
+    """Set the VAE's latent statistics to those of the first ``frames`` frames of ``shards``."""
+    fill_latent_statistics(vae, _normalized(shards, vae.stride, frames, next(vae.parameters()).device))
+
+
+def _normalized(shards: FeatureShards, stride: int, limit: int, device: torch.device) -> Iterator[torch.Tensor]:
+    """Normalised clips (T, D), T a multiple of the stride, until ``limit`` frames have come."""
+    frames = 0
+    for clip in shards:
+        if frames >= limit:
+            return
+        whole = clip.num_frames // stride * stride
+        frames += whole
+        if whole:
+            yield torch.from_numpy(shards.manifest.statistics.normalize(clip.motion[:whole])).to(device)
 
 
 @torch.no_grad()
