@@ -21,6 +21,7 @@ from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
 from moda.training.base import Setup, TrainingModule
 from moda.training.checkpoint import MANIFEST, CheckpointWriter, LoaderState, newest_complete, step_of
+from moda.training.compilation import compile_blocks
 from moda.training.consensus import Consensus
 from moda.training.consolidate import export_of, keep_averages
 from moda.training.ema import EMA
@@ -53,6 +54,8 @@ def _train(config: Config) -> Path:
     manifest = DatasetManifest.load(config["data"]["path"])
     L.seed_everything(config["seed"], verbose=False)  # initial weights
     module = build_module(config, manifest)
+    if config["compile"]:
+        compile_blocks(module.network, config["strategy"].get("stage", 0))
     data = _data(config, module, manifest)
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]

@@ -1,0 +1,25 @@
+"""Compiling a network block by block, in place."""
+
+import torch
+from torch import nn
+
+from moda.errors import UserError
+
+RECOMPILE_LIMIT = 64  # blocks share their code: each kind of block, batch size and gradient mode is a graph of it
+
+
+def compile_blocks(network: nn.Module, stage: int = 0, backend: str = "inductor") -> None:
+    """Compile each of ``network.blocks``, in place: names of weights stay as they are, without ``_orig_mod.``.
+
+    A block must be one graph; a break in it is an error and not a slow step. The first step takes as long
+    as compiling does (see watchdog.first). stage: of ZeRO. Raises UserError for a network without blocks and
+    for stage 3, which brings weights together while a block runs: that has not been shown to work.
+    """
+    if stage == 3:
+        raise UserError("compile=true is not supported with strategy=deepspeed_3; use deepspeed_2, or compile=false")
+    blocks = getattr(network, "blocks", None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise UserError(f"compile=true: a {type(network).__name__} has no blocks to compile; leave it out")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    for block in blocks:
+        block.compile(fullgraph=True, backend=backend)
