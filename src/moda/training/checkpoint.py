@@ -89,6 +89,10 @@ class CheckpointWriter(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved = trainer.global_step
+        for schedule in (config.scheduler for config in trainer.lr_scheduler_configs):
+            # a schedule that is restored knows its rate; the optimizer is told with the next one
+            for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+                group["lr"] = rate
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if self.due(trainer):
