@@ -114,14 +114,11 @@ def test_scancel_leaves_nothing_behind_and_the_run_can_go_on_until_its_restarts_
 
     endless = [*training, "trainer.max_steps=100000"]
     second = submit("submit", *CPU, "slurm.max_restarts=1", "train", *endless)
-    for turn in (1, 2):
-        begun = max(losses(run), default=0)
-        wait_until(f"turn {turn} is under way", lambda: f"start {turn} on" in _text(run, second), 60)  # noqa: B023
-        wait_until(f"turn {turn} trains", _beyond(slurm, run, second, begun), 120)
+    for turn, then in {1: "requeued", 2: "all 1 restarts"}.items():
+        wait_until(f"turn {turn} trains", _resumed(slurm, run, second, turn), 120)
         slurm.run("scancel", "--signal=USR1", second)
-        wait_until(
-            "it has stopped", lambda: f"(85); {('requeued', 'all 1 restarts')[turn - 1]}" in _text(run, second), 60
-        )  # noqa: B023
+        stopped = f"stopped on a signal after saving (85); {then}"
+        wait_until("it has stopped", lambda stopped=stopped: stopped in log_of(run, second), 60)
     ended = slurm.wait(second)
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "85:0")
     log = log_of(run, second)
@@ -173,14 +170,16 @@ def test_tasks_of_an_array_search_together(slurm: Cluster, submit: Submit, tiny_
         assert status.value == list(losses(ledger.run_dir(status)).values())[-1]
 
 
-def _text(run: Path, number: str) -> str:
-    path = run / f"slurm/{number}.log"
-    return path.read_text() if path.is_file() else ""
+def _resumed(slurm: Cluster, run: Path, number: str, turn: int) -> Callable[[], bool]:
+    """Whether a job trains in its ``turn``; a requeued one is let go on."""
 
+    def condition() -> bool:
+        assert slurm.is_queued(number), log_of(run, number)
+        path = run / f"slurm/{number}.log"
+        said = path.read_text().split(f"start {turn} on") if path.is_file() else []
+        return len(said) == 2 and "steps in" in said[1]
 
-def _beyond(slurm: Cluster, run: Path, number: str, step: int) -> Callable[[], bool]:
-    """Whether the job trains again beyond ``step``; a requeued one is let go on."""
-    return lambda: slurm.is_queued(number) and trained_to(run, step + 1)()
+    return condition
 
 
 def _sweep_step(ledger: Ledger, index: int) -> int:

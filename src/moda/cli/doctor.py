@@ -33,6 +33,7 @@ EXTRA_MODULES = {
     "onnxruntime": ("the packaged voice", "onnxruntime"),
     "onnx": ("the packaged voice", "onnx"),
     "deepspeed": ("ZeRO training on GPUs", "deepspeed"),
+    "optuna": ("searched sweeps", "optuna"),
 }
 CODECS: tuple[tuple[str, Literal["r", "w"]], ...] = (
     ("libx264", "w"),

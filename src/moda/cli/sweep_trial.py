@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         return run(ledger, index, plan, rest)
     if phase == "end" and len(rest) == 1 and rest[0].isdigit():
         status = ledger.end(index, int(rest[0]), plan)
-        print(f"trial {index}, {status.name}: {status.state} {status.reason}".rstrip(), flush=True)
+        print(f"trial {index}, {status.name}: {status.state}", flush=True)
         return status.returncode or 0
     print(USAGE, file=sys.stderr)
     return 2
