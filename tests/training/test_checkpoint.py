@@ -4,14 +4,16 @@ import pytest
 
 from moda.errors import UserError
 from moda.files import read_json
-from moda.training.checkpoint import MANIFEST, STATE, CheckpointWriter, damage, newest_complete, seal
+from moda.training.checkpoint import MANIFEST, CheckpointWriter, damage, describe, newest_complete, seal
+
+STATE = "weights-00000.safetensors"
 
 
 def checkpoint(root: Path, step: int) -> Path:
     path = root / f"step-{step}"
     path.mkdir(parents=True)
     (path / STATE).write_bytes(bytes(range(256)) * step)
-    seal(path, step, {"layout": "head59"})
+    seal(path, step, {"layout": "head59"}, {STATE: describe(path / STATE)})
     return path
 
 
@@ -37,7 +39,7 @@ def flip(path: Path) -> None:
     ("break_it", "reason"),
     [
         (lambda path: (path / MANIFEST).unlink(), "no manifest.json"),
-        (lambda path: (path / STATE).unlink(), "state.ckpt is missing"),
+        (lambda path: (path / STATE).unlink(), "weights-00000.safetensors is missing"),
         (lambda path: (path / MANIFEST).write_text("{"), "cannot be read"),
         (truncate, "511 bytes instead of 512"),
         (flip, "hash"),

@@ -9,7 +9,7 @@ COUNT = 20_000
 
 
 def drawn(guided: tuple[str, ...], **probabilities: float) -> dict[str, torch.Tensor]:
-    draws = Draws(0, "train", torch.arange(COUNT), COUNT)
+    draws = Draws(0, "train", torch.arange(COUNT))
     return ConditionDropout(**{"joint": 0, "audio": 0, "emotion": 0, "identity": 0, **probabilities}).draw(
         draws, guided
     )

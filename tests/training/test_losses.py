@@ -4,8 +4,7 @@ import torch
 
 from moda.errors import UserError
 from moda.motion import MotionStatistics, get_layout
-from moda.training.draws import Draws
-from moda.training.losses import dimension_weights, group_errors, temporal_difference, weighted_mean
+from moda.training.losses import GroupErrors, dimension_weights, temporal_difference, weighted_mean
 
 HEAD = get_layout("head59")
 
@@ -39,7 +38,7 @@ def test_the_weighted_mean_of_a_constant_is_the_constant_whatever_is_masked() ->
     values = torch.full((2, 5, 3), 4.0)
     weight = torch.tensor([1.0, 0.0, 2.0])
     valid = torch.zeros(2, 5, dtype=torch.bool)
-    valid[0, :3] = True
+    valid[0, :3] = valid[1, :1] = True
     values[~valid] = 1e6
     values[..., 1] = -1e6
     assert weighted_mean(values, weight, valid).item() == pytest.approx(4)
@@ -49,6 +48,13 @@ def test_the_weighted_mean_of_a_constant_is_the_constant_whatever_is_masked() ->
 def test_the_weighted_mean_weighs() -> None:
     values = torch.tensor([[[1.0, 5.0]]])
     assert weighted_mean(values, torch.tensor([3.0, 1.0]), torch.ones(1, 1, dtype=torch.bool)).item() == 2
+
+
+def test_the_weighted_mean_of_a_batch_is_the_mean_of_its_parts() -> None:
+    values, weight = torch.rand(6, 5, 3), torch.rand(3)
+    valid = torch.arange(5) < torch.tensor([5, 1, 3, 2, 5, 4])[:, None]  # clips of unlike lengths
+    parts = [weighted_mean(values[rows], weight, valid[rows]) for rows in (slice(0, 3), slice(3, 6))]
+    torch.testing.assert_close(torch.stack(parts).mean(), weighted_mean(values, weight, valid))
 
 
 def test_temporal_difference_of_a_ramp_is_its_slope() -> None:
@@ -61,24 +67,6 @@ def test_group_errors_measure_their_own_dimensions() -> None:
     squared[..., HEAD.groups["rotation"]] = 2.0
     weight = torch.ones(HEAD.dim)
     weight[HEAD.groups["scale"]] = 0
-    errors = group_errors(squared, torch.ones(1, 4, dtype=torch.bool), HEAD, weight)
+    errors = GroupErrors(HEAD, weight)(squared, torch.ones(1, 4, dtype=torch.bool))
     assert errors["rotation"] == 2 and errors["expression"] == 0 and errors["lips"] == 0
     assert "scale" not in errors
-
-
-def draws(index: list[int], global_batch: int, seed: int = 0) -> Draws:
-    return Draws(seed, "train", torch.tensor(index), global_batch)
-
-
-def test_noise_belongs_to_the_sample_not_to_the_rank() -> None:
-    whole = draws([8, 9, 10, 11], 4).normal(3)
-    halves = torch.cat([draws([8, 9], 4).normal(3), draws([10, 11], 4).normal(3)])
-    torch.testing.assert_close(halves, whole, rtol=0, atol=0)
-
-
-def test_noise_differs_between_batches_and_seeds() -> None:
-    first = draws([0, 1], 2).normal(3)
-    assert not torch.equal(first, draws([2, 3], 2).normal(3))
-    assert not torch.equal(first, draws([0, 1], 2, seed=1).normal(3))
-    assert draws([0, 1], 2).chance(0.0).tolist() == [False, False]
-    assert draws(list(range(4000)), 4000).chance(0.3).float().mean().item() == pytest.approx(0.3, abs=0.03)

@@ -11,17 +11,22 @@ import torch
 
 from moda.errors import UserError
 from moda.interop.export import load_export
-from moda.training import run
-from moda.training.checkpoint import CheckpointWriter
+from moda.training import checkpoint, run
+from moda.training.checkpoint import OPTIMIZER, WEIGHTS, CheckpointWriter
+from moda.training.ema import KIND
 from moda.training.metrics import read_metrics
+from moda.training.pieces import PieceReader
 
 
 def series(run_dir: Path, name: str) -> dict[int, float]:
     return {int(line["step"]): line[name] for line in read_metrics(run_dir / "metrics.jsonl") if name in line}
 
 
-def state_of(run_dir: Path, step: int) -> dict[str, Any]:
-    return torch.load(run_dir / f"checkpoints/step-{step}/state.ckpt", weights_only=True)
+def state_of(run_dir: Path, step: int) -> dict[str, torch.Tensor]:
+    """Weights, moments and averages."""
+    directory = run_dir / f"checkpoints/step-{step}"
+    kinds = (PieceReader(directory, kind).whole() for kind in (WEIGHTS, OPTIMIZER, KIND))
+    return {name: value for kind in kinds for name, value in kind.items()}
 
 
 class Killed(Exception):
@@ -50,13 +55,13 @@ def test_a_run_resumed_after_a_kill_equals_one_that_was_not_killed(configure, tm
     for name in ("train/loss", "val/loss", "lr"):
         assert series(tmp_path / "killed", name) == series(tmp_path / "whole", name) != {}
     whole, killed = state_of(tmp_path / "whole", 6), state_of(tmp_path / "killed", 6)
-    for part in (lambda state: state["state_dict"], lambda state: state["callbacks"]["EMA"]["shadow"]):
-        for key, value in part(whole).items():
-            torch.testing.assert_close(part(killed)[key], value, rtol=0, atol=0)
+    assert whole.keys() == killed.keys()
+    for name, value in whole.items():
+        assert torch.equal(killed[name], value), name
 
 
 # Most of a velocity is noise that nothing can predict: its loss falls by less.
-@pytest.mark.parametrize(("task", "steps", "factor"), [("motion_vae", 60, 0.7), ("dit", 40, 0.9)])
+@pytest.mark.parametrize(("task", "steps", "factor"), [("motion_vae", 60, 0.7), ("dit", 80, 0.9)])
 def test_training_lowers_the_loss(configure, tmp_path, task: str, steps: int, factor: float) -> None:
     settings = (f"trainer.max_steps={steps}", "optimizer.lr=1e-2", "checkpoint.every=100", "ema.decay=0.9")
     more = ("model.space=motion",) if task == "dit" else ()
@@ -154,11 +159,11 @@ def test_a_missing_shard_size_stops_before_anything_is_written(configure, make_d
 
 
 def test_a_disk_that_fills_up_leaves_no_checkpoint(configure, tmp_path, monkeypatch) -> None:
-    def full(self, path, *_: Any, **__: Any) -> None:
-        Path(path).write_bytes(b"half of it")
+    def full(directory: Path, kind: str, rank: int, *_: Any) -> None:
+        (directory / f"{kind}-{rank:05d}.safetensors").write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(L.Trainer, "save_checkpoint", full)
+    monkeypatch.setattr(checkpoint, "write_pieces", full)
     with pytest.raises(UserError, match=r"cannot write checkpoint .*step-3.*No space left.*free space"):
         run.train(configure("motion_vae", "vae"))
     assert list((tmp_path / "vae/checkpoints").iterdir()) == []
