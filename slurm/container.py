@@ -37,6 +37,6 @@ def wrap(container: ContainerSettings, workdir: str, folders: tuple[str, ...], g
         binds = [part for mount in mounts for part in ("--mount", mount)]
         enter = ("sh", "-c", f'cd {shlex.quote(workdir)} && exec "$@"', "sh")
         return Wrapping(prefix=("enroot", "start", *binds, container.image, *enter))
-    binds = [part for mount in mounts for part in ("--bind", mount)]
+    binds = [f"--bind={mount}" for mount in mounts]
     driver = ("--nv",) if gpus else ()
-    return Wrapping(prefix=(container.runtime, "exec", *driver, *binds, "--pwd", workdir, container.image))
+    return Wrapping(prefix=(container.runtime, "exec", *driver, *binds, f"--pwd={workdir}", container.image))

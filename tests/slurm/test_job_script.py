@@ -144,8 +144,8 @@ def test_containers(tmp_path: Path) -> None:
         return wrap(ContainerSettings(runtime, "image.sif", ["/data:/data"]), "/work", ("/work/run", "/out"), gpus)
 
     assert wrap(ContainerSettings(), "/work", (), True).prefix == ()
-    binds = ["--bind", "/work:/work", "--bind", "/out:/out", "--bind", "/data:/data"]
-    assert wrapped("apptainer").prefix == ("apptainer", "exec", "--nv", *binds, "--pwd", "/work", "image.sif")
+    binds = ["--bind=/work:/work", "--bind=/out:/out", "--bind=/data:/data"]
+    assert wrapped("apptainer").prefix == ("apptainer", "exec", "--nv", *binds, "--pwd=/work", "image.sif")
     assert "--nv" not in wrapped("singularity", gpus=False).prefix
     assert wrapped("pyxis").srun == (
         "--container-image=image.sif", "--container-mounts=/work:/work,/out:/out,/data:/data", "--container-workdir=/work",

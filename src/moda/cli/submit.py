@@ -25,10 +25,15 @@ def main(argv: list[str]) -> int:
         settings = job_settings(config)
         if not command:
             raise UserError("no command to submit; as in: moda submit slurm.time=24:00:00 train task=dit data.path=...")
-        job = job_of(settings, command, shlex.join(["moda", "submit", *argv]))
+        job = job_of(settings, command, typed("submit", argv))
         hand_over(job, f"{job.place}")
 
     return run_hydra("submit", run, own)
+
+
+def typed(command: str, argv: list[str]) -> str:
+    """The line that asks for a job, for the head of its script."""
+    return shlex.join(["moda", command, *(text for text in argv if text != DRY_RUN)])
 
 
 def split_command(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -63,7 +68,7 @@ def job_settings(config: DictConfig) -> JobSettings:
     return settings
 
 
-def job_of(settings: JobSettings, command: list[str], typed: str) -> script.Job:
+def job_of(settings: JobSettings, command: list[str], line: str) -> script.Job:
     """The job that runs ``command``; of a training, checked as far as the submitting machine can."""
     from moda.cli.main import COMMANDS
 
@@ -84,7 +89,7 @@ def job_of(settings: JobSettings, command: list[str], typed: str) -> script.Job:
             )
         place = folder = Path("jobs") / f"{name}-{hashlib.sha256(shlex.join(command).encode()).hexdigest()[:6]}"
         argv = tuple(command)
-    return script.Job(settings, Path(settings.dir or folder), place, tuple(argv), typed)
+    return script.Job(settings, Path(settings.dir or folder), place, tuple(argv), line)
 
 
 def trained_on(settings: JobSettings, overrides: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -1,6 +1,5 @@
 """``moda sweep``: a grid or a search of ``moda train``."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from moda.cli.hydra_app import run_hydra
-from moda.cli.submit import hand_over, is_job_setting, job_settings, trained_on, with_new_names
+from moda.cli.submit import DRY_RUN, hand_over, is_job_setting, job_settings, trained_on, typed, with_new_names
 from moda.cli.train import resolve
 from moda.errors import UserError
 from moda.slurm import queue
@@ -35,7 +34,7 @@ def main(argv: list[str]) -> int:
         with ledger.lock():
             places = plan.enter(ledger)
         if settings["launcher"] == "slurm":
-            _launch_array(ledger, plan, places, settings["jobs"], config, ["moda", "sweep", *argv])
+            _launch_array(ledger, plan, places, settings["jobs"], config, typed("sweep", argv))
         else:
             _launch_here(ledger, plan, places, settings["jobs"])
 
@@ -46,7 +45,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """(arguments of the sweep and its jobs, overrides of its trials); flags as ``--help`` are the sweep's."""
     ours, theirs = [], []
     for text in argv:
-        if text == "--dry-run":
+        if text == DRY_RUN:
             ours.append("slurm.submit=false")
         elif is_job_setting(text) or text.lstrip("+~").startswith(("sweep.", "-", "hydra")):
             ours.append(with_new_names(text))
@@ -118,7 +117,7 @@ def _launch_here(ledger: Ledger, plan: Plan, places: Sequence[int], jobs: int | 
 
 
 def _launch_array(
-    ledger: Ledger, plan: Grid | Search, places: Sequence[int], jobs: int | None, config: DictConfig, typed: list[str]
+    ledger: Ledger, plan: Grid | Search, places: Sequence[int], jobs: int | None, config: DictConfig, line: str
 ) -> None:
     from moda.sweep.array import array_job
 
@@ -135,7 +134,7 @@ def _launch_array(
     resources = {tuple(trained_on(settings, command)[1]) for command in commands}
     if len(resources) > 1:
         raise UserError("the trials need different resources, but one array gives all the same; sweep them apart")
-    hand_over(array_job(ledger, todo, jobs, settings, resources.pop(), shlex.join(typed)), str(ledger.directory))
+    hand_over(array_job(ledger, todo, jobs, settings, resources.pop(), line), str(ledger.directory))
     print(f"table, at any time: moda sweep sweep.dir={ledger.directory} sweep.collect=true")
 
 
