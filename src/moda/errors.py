@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class LostRank(UserError):
+    """Another process of the training is gone, and why only that one can say."""
+
+
 class Preempted(Exception):
     """A signal has stopped a training after all that it knew was saved: the same command goes on.
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from moda.errors import Preempted, UserError
+from moda.errors import LostRank, Preempted, UserError
 from moda.files import read_json, write_json
 
 OUTCOME = "MODA_OUTCOME"  # the variable that names the file
@@ -18,13 +18,15 @@ def leave_outcome(error: BaseException) -> bool:
     if isinstance(error, Preempted):
         write_json(path, {"signum": error.signum, "step": error.step})
     else:
-        write_json(path, {"line": str(error)})
+        write_json(path, {"line": str(error), "lost": isinstance(error, LostRank)})
     return True
 
 
 def read_outcomes(paths: Iterable[Path]) -> list[Preempted | UserError]:
-    """What the processes have left; lines that are equal are one error, others are joined."""
+    """What the processes have left, the cause first; lines that are equal are one error, others are joined."""
     values = [read_json(path) for path in paths if path.is_file()]
     stopped = [Preempted(value["signum"], value["step"]) for value in values if "signum" in value]
-    lines = dict.fromkeys(value["line"] for value in values if value.get("line"))
+    errors = [value for value in values if value.get("line")]
+    causes = [value for value in errors if not value["lost"]] or errors
+    lines = dict.fromkeys(value["line"] for value in causes)
     return [*([UserError("; ".join(lines))] if lines else []), *stopped]

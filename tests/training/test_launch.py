@@ -9,11 +9,11 @@ import pytest
 
 from moda.errors import Preempted, UserError
 from moda.training import launch
-from moda.training.launch import processes_to_start, run_ranks
+from moda.training.launch import lost_rank, processes_to_start, run_ranks
 
 RANK = """
 import os, signal, sys, time
-from moda.errors import Preempted, UserError
+from moda.errors import LostRank, Preempted, UserError
 from moda.outcome import leave_outcome
 rank = int(os.environ["LOCAL_RANK"])
 def end(error, status):
@@ -45,6 +45,14 @@ def test_all_well_is_silent(ranks, capfd) -> None:
 def test_an_error_that_all_ranks_have_is_said_once(ranks) -> None:
     with pytest.raises(UserError, match="^no such place$"):
         ranks("end(UserError('no such place'), 1)")
+
+
+def test_the_rank_that_failed_is_heard_and_not_those_that_lost_it(ranks) -> None:
+    with pytest.raises(UserError, match="^its disk is full$"):
+        ranks("end(UserError('its disk is full') if rank else LostRank('rank 0 has lost another rank'), 1)")
+    broken = RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer. GLHF!")
+    assert "rank 3 has lost another rank after step 7" in str(lost_rank(broken, 3, 7))
+    assert lost_rank(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 3, 7) is None
 
 
 def test_a_rank_that_fails_takes_the_waiting_ones_with_it(ranks, monkeypatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ processes this module does nothing.
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from moda.errors import HANG, PREEMPTED, UserError
+from moda.errors import HANG, PREEMPTED, LostRank, UserError
 from moda.outcome import OUTCOME, read_outcomes
 from moda.training.stop_signals import KNOWN, leave_if_alone, signals_of
 
@@ -51,8 +52,8 @@ def processes_to_start(trainer: Mapping[str, Any]) -> int:
     return count
 
 
-def run_ranks(overrides: Sequence[str], processes: int) -> None:
-    """Run ``moda train OVERRIDES`` as ``processes`` ranks and wait for them all.
+def run_ranks(overrides: Sequence[str], processes: int, command: Sequence[str] = ("train",)) -> None:
+    """Run ``moda COMMAND OVERRIDES`` as ``processes`` ranks and wait for them all.
 
     Signals that this process gets are handed on. Ends as the ranks did: raises what they raised (UserError,
     Preempted, KeyboardInterrupt), or SystemExit with the status of the first that failed.
@@ -60,7 +61,7 @@ def run_ranks(overrides: Sequence[str], processes: int) -> None:
     leave_if_alone(1)  # a signal before there are any
     with tempfile.TemporaryDirectory(prefix="moda-") as folder:
         outcomes = [Path(folder) / f"rank-{rank}.json" for rank in range(processes)]
-        family = _Family(overrides, outcomes)
+        family = _Family([*command, *overrides], outcomes)
         try:
             status = family.wait()
         finally:
@@ -74,16 +75,27 @@ def run_ranks(overrides: Sequence[str], processes: int) -> None:
         raise SystemExit(status)
 
 
+def lost_rank(error: RuntimeError, rank: int, step: int) -> LostRank | None:
+    """The line for a collective operation whose other side has gone, if that is what ``error`` is."""
+    found = re.search(r"Connection (reset|closed) by peer|Connection refused|remote process exited", str(error))
+    if found is None:
+        return None
+    return LostRank(
+        f"rank {rank} has lost another rank after step {step} ({found[0]}): see what that one has said; "
+        "the same command goes on from the newest checkpoint"
+    )
+
+
 class _Family:
     """The ranks, each with its data workers in a process group of its own."""
 
-    def __init__(self, overrides: Sequence[str], outcomes: Sequence[Path]):
+    def __init__(self, arguments: Sequence[str], outcomes: Sequence[Path]):
         self._received: list[int] = []
         self._former = {signum: signal.getsignal(signum) for signum in (*signals_of(KNOWN), signal.SIGINT)}
         for signum in self._former:
             signal.signal(signum, lambda signum, frame: self._received.append(signum))
         environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", **os.environ}
-        command = [sys.executable, "-m", "moda.cli.main", "train", *overrides]
+        command = [sys.executable, "-m", "moda.cli.main", *arguments]
         # The ranks inherit the block: what comes while they are being loaded waits until they take it.
         signal.pthread_sigmask(signal.SIG_BLOCK, signals_of(KNOWN))
         self.ranks = [

@@ -26,6 +26,7 @@ from moda.training.consensus import Consensus
 from moda.training.consolidate import export_of, keep_averages
 from moda.training.ema import EMA
 from moda.training.facts import RunStart, record_start
+from moda.training.launch import lost_rank
 from moda.training.metrics import METRICS_NAME, MetricsFile, last_metrics, rewind
 from moda.training.nonfinite import FLAGS, NonFiniteGuard
 from moda.training.preemption import Preemption
@@ -45,7 +46,7 @@ def train(config: Config) -> Path:
 
     Raises UserError for settings, data or a run directory that do not fit together, Preempted after a signal.
     """
-    _quiet()
+    quiet()
     with stop_signals.taking(config["preemption"]["signals"]):
         return _train(config)
 
@@ -100,7 +101,7 @@ def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir:
     try:
         trainer.fit(module, data, ckpt_path=checkpoint)
     except RuntimeError as error:  # torch's signal handler reports a dead reader wherever training stands
-        line = user_error_of(error)
+        line = user_error_of(error) or lost_rank(error, trainer.global_rank, trainer.global_step)
         if line is None:
             raise
         raise line from error
@@ -195,7 +196,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Lightning's advice is about other set-ups than ours; our own warnings become one line each."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)

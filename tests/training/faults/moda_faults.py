@@ -6,6 +6,7 @@ It is there only where PYTHONPATH names this folder. $MODA_FAULT is a JSON objec
 
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -35,7 +36,7 @@ class Faults(L.Callback):
 
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         """The process dies at the moment it opens or renames the file that is named."""
-        if event == self.settings["event"] and self.settings["path"] in str(arguments[0]):
+        if event == self.settings["event"] and re.search(self.settings["path"], str(arguments[0])):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _now(self, trainer: L.Trainer) -> bool:
