@@ -22,6 +22,7 @@ COMMANDS = {
     "sweep": ("moda.cli.sweep", "train a grid or search, collect a table   (Hydra overrides)"),
     "sweep-trial": ("moda.cli.sweep_trial", "one trial of a sweep, as its jobs call it"),
     "submit": ("moda.cli.submit", "run one of these commands as a SLURM job   (Hydra overrides)"),
+    "bench": ("moda.cli.bench", "measure training and loader; print what a cluster would reach"),
     "weights": ("moda.cli.weights", "list, check, add and get external model files"),
     "doctor": ("moda.cli.doctor", "say what works on this machine and what is missing"),
 }

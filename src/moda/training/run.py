@@ -60,9 +60,11 @@ def _train(config: Config) -> Path:
     data = _data(config, module, manifest)
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]
-    checkpoint = newest_complete(run_dir / "checkpoints", say)
+    # one process reads the hashes of all files, and its choice is everyone's
+    checkpoint = newest_complete(run_dir / "checkpoints", say, hashes=rank_zero_only.rank == 0)
     if checkpoint is not None:
         _check_data(checkpoint, manifest, config["data"]["path"])
+        _check_frozen(checkpoint, module)
     if _exported(run_dir) >= steps:
         say(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
         return run_dir
@@ -124,7 +126,7 @@ def _trainer(
         run_dir / "checkpoints",
         **config["checkpoint"],
         parts=(ema, LoaderState(data)),
-        identity=MotionIdentity.of(data.manifest).to_dict(),
+        identity={**MotionIdentity.of(data.manifest).to_dict(), "frozen": module.frozen},
         before_save=guard.settle,
         after_save=lambda directory: _after_save(run_dir, directory, config, module, data),
     )
@@ -177,6 +179,16 @@ def _check_data(checkpoint: Path, manifest: DatasetManifest, path: str) -> None:
     require_match(MotionIdentity.of(manifest), f"the data set {path}", trained, f"checkpoint {checkpoint}")
 
 
+def _check_frozen(checkpoint: Path, module: TrainingModule) -> None:
+    before = read_json(checkpoint / MANIFEST)["identity"].get("frozen", {})
+    for name, digest in module.frozen.items():
+        if before.get(name) != digest:
+            raise UserError(
+                f"the {name} has changed since checkpoint {checkpoint}, which was trained with another; give that one "
+                "back, or start another run with name=..."
+            )
+
+
 def _exported(run_dir: Path) -> int:
     path = run_dir / "export" / EXPORT_NAME
     return int(read_json(path)["step"]) if path.is_file() else 0
@@ -201,4 +213,6 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
+    for category in (FutureWarning, DeprecationWarning):  # for those who maintain what raises them
+        warnings.filterwarnings("ignore", category=category)
     warnings.showwarning = lambda message, *_args, **_kwargs: say(f"warning: {message}")

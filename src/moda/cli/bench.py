@@ -1,0 +1,105 @@
+"""``moda bench``: training steps and the loader measured, and what a cluster would reach."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from moda.errors import UserError
+
+USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
+       moda bench loader [DATASET]
+       moda bench scaling [--help]"""
+
+# overrides that come before the user's, and the sizes of the synthetic data set that go with them
+PRESETS = {
+    "demo": (
+        ["task=dit", "model=mmdit_demo", "model.space=motion", "data.batch_size=16", "optimizer.warmup_steps=0"],
+        {"audio_layers": 1, "audio_dim": 80},
+    ),
+    "moda_b": (
+        ["task=dit", "model=mmdit_b", "model.space=motion", "trainer=gpu", "data.batch_size=64", "data.num_workers=8"],
+        {"layout": "liveportrait70", "audio_layers": 12, "audio_dim": 768, "identity_dim": 63},
+    ),
+}
+
+
+def main(argv: list[str]) -> int:
+    commands = {"train": _train, "rank": _rank, "loader": _loader, "scaling": _scaling}
+    if not argv or argv[0] not in commands:
+        print(USAGE)
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    return commands[argv[0]](argv[1:])
+
+
+def _train(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("moda bench train", description="Measure training steps side by side.")
+    parser.add_argument("--preset", choices=PRESETS, default="demo", help="model and batch; overrides change them")
+    parser.add_argument("--strategies", default="single", help="of conf/strategy, separated by commas")
+    parser.add_argument("--compile", action="store_true", help="measure compiled blocks as well")
+    parser.add_argument("--repeats", type=int, default=5, help="turns; their medians count")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each way in a turn, about")
+    parser.add_argument("--out", type=Path, default=Path("bench_train.json"), help="where the numbers go")
+    arguments, overrides = parser.parse_known_args(argv)
+    if any(text.startswith("-") for text in overrides):
+        raise UserError(f"unknown option {overrides[0]}; moda bench train --help lists them")
+    if arguments.repeats < 1 or arguments.seconds <= 0:
+        raise UserError("--repeats must be at least 1 and --seconds above 0")
+    from moda.bench.train import Options, bench_train, print_tables
+    from moda.files import write_json
+
+    preset, sizes = PRESETS[arguments.preset]
+    with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
+        if not any(text.startswith("data.path=") for text in overrides):
+            from moda.bench.synthetic import write_synthetic
+
+            # a data set larger than its cache, as those are that matter
+            preset = [*preset, f"data.path={write_synthetic(Path(folder) / 'data', **sizes)}", "data.cache_mb=1"]
+        configs = {name: _configuration(name, [*preset, *overrides]) for name in arguments.strategies.split(",")}
+        result = bench_train(configs, Options(arguments.compile, arguments.repeats, arguments.seconds))
+    write_json(arguments.out, result)
+    print_tables(result)
+    print(f"written to {arguments.out}")
+    return 0
+
+
+def _configuration(strategy: str, overrides: list[str]) -> dict:
+    from moda.cli.hydra_app import compose
+    from moda.cli.train import resolve
+
+    given = {text.split("=", 1)[0] for text in overrides}
+    more = [] if "trainer.devices" in given or strategy == "single" else ["trainer.devices=2"]
+    if strategy != "single" and "trainer=gpu" in overrides and "trainer.devices" not in given:
+        more = []  # every GPU of the machine
+    if strategy == "single":
+        more = ["trainer.devices=1"]
+    return resolve(compose("train", [*overrides, *more, f"strategy={strategy}"]))
+
+
+def _rank(argv: list[str]) -> int:
+    from moda.bench.train import run_rank
+
+    run_rank(argv[0])
+    return 0
+
+
+def _loader(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("moda bench loader", description="One reader against reading the tars alone.")
+    parser.add_argument("dataset", type=Path, nargs="?", help="prepared data set; without one, 512 clips of noise")
+    arguments = parser.parse_args(argv)
+    from moda.bench.loader import measure_loader
+    from moda.bench.synthetic import write_synthetic
+
+    with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
+        root = arguments.dataset or write_synthetic(Path(folder) / "set", audio_dim=119, shards=16)
+        for rate in measure_loader(root):
+            print(
+                f"{rate.name:<42} {rate.clips_per_second:7.0f} clips/s {rate.bytes_per_second / 1e9:5.2f} GB/s"
+                f"   {rate.ratio:5.2f} of the standard library"
+            )
+    return 0
+
+
+def _scaling(argv: list[str]) -> int:
+    from moda.bench.scaling import main as scaling
+
+    return scaling(argv)
