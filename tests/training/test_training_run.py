@@ -142,6 +142,15 @@ def test_a_vae_of_other_data_or_another_layout_is_refused(configure, make_datase
         run.train(configure("dit", "dit", "model.space=latent", vae, dataset=other_layout))
 
 
+def test_a_vae_that_was_trained_anew_is_noticed_on_resume(configure, tmp_path) -> None:
+    latent = ("model.space=latent", f"model.motion_vae={tmp_path / 'vae'}")
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
+    run.train(configure("dit", "dit", *latent, "trainer.max_steps=3"))
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=6"))
+    with pytest.raises(UserError, match="the motion_vae has changed since checkpoint .*step-3"):
+        run.train(configure("dit", "dit", *latent))
+
+
 def test_a_directory_without_a_vae_is_named(configure, tmp_path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
         run.train(configure("dit", "dit", "model.space=latent", f"model.motion_vae={tmp_path / 'nowhere'}"))

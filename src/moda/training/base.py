@@ -40,7 +40,7 @@ class TrainingModule(L.LightningModule):
     """A task: ``network`` (built by ``network_spec``) is what it trains, ``previous`` the frames P before a window.
 
     A subclass computes ``losses``; its ``loss`` entry is minimised, all entries are recorded.
-    recorded: the scalars of the last micro-batch.
+    recorded: the scalars of the last micro-batch. frozen: hashes of what it uses of other runs.
     Only ``network`` is a part of the module tree: what is frozen a subclass keeps outside, so that no
     strategy casts, shards or saves it.
     """
@@ -54,6 +54,7 @@ class TrainingModule(L.LightningModule):
         self.setup_ = setup
         self.manifest = setup.manifest
         self.window = setup.window
+        self.frozen: dict[str, str] = {}
         self.recorded: dict[str, torch.Tensor] = {}
         self._gradient_norm: torch.Tensor | None = None
 

@@ -14,11 +14,12 @@ from moda.data.schema import EMOTIONS, emotion_index
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
 from moda.errors import UserError
+from moda.files import sha256_of
 from moda.flow.path import interpolate, timestep_of
 from moda.flow.rectified import GUIDABLE, RectifiedFlow
 from moda.generation.sampler import MotionSampler
 from moda.interop.compatibility import MotionIdentity, require_match
-from moda.interop.export import SPACES, Export, load_export
+from moda.interop.export import SPACES, VAE_FILE, Export, export_directory, load_export
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
 from moda.training.base import Setup, TrainingModule
@@ -119,6 +120,7 @@ class DiTModule(TrainingModule):
         )
         vae = export.vae
         self._frozen = [vae]
+        self.frozen = {"motion_vae": sha256_of(export_directory(motion_vae) / VAE_FILE)}
         self.vae_spec = export.vae_spec
         if self.window % vae.stride:
             raise UserError(f"data.window={self.window} must be a multiple of the motion VAE's stride {vae.stride}")

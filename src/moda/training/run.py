@@ -16,6 +16,7 @@ from moda.data.bad_samples import LOG_NAME, BadSampleLog
 from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
 from moda.data.workers import user_error_of
+from moda.errors import UserError
 from moda.files import read_json
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export

@@ -39,10 +39,7 @@ class Resources:
         accelerator, devices = settings["accelerator"], settings["devices"]
         if devices == "auto":
             devices = torch.cuda.device_count() if accelerator == "gpu" else 1
-        if isinstance(devices, list | tuple):
-            devices = tuple(int(index) for index in devices)
-        else:
-            devices = int(devices)
+        devices = tuple(int(index) for index in devices) if isinstance(devices, list | tuple) else int(devices)
         return cls(accelerator, devices, int(settings["num_nodes"]), str(settings["precision"]))
 
     @property
@@ -92,7 +89,8 @@ class PieceCheckpoints(Strategy):
             write_json(Path(filepath) / TRAINER_STATE, kept)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        return {**read_json(Path(checkpoint_path) / TRAINER_STATE), "directory": str(checkpoint_path)}
+        directory = self.broadcast(str(checkpoint_path))  # rank 0 has read the hashes too
+        return {**read_json(Path(directory) / TRAINER_STATE), "directory": directory}
 
 
 class SingleDevice(PieceCheckpoints, SingleDeviceStrategy):
