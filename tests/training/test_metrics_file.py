@@ -2,6 +2,9 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
+from moda.errors import UserError
 from moda.training.metrics import MetricsFile, last_metrics, last_step, read_events, read_metrics, rewind
 
 
@@ -44,3 +47,9 @@ def test_events_are_kept_apart_from_numbers_and_rewound_with_them(tmp_path: Path
     assert read_events(path, "preview") == [{"step": 2, "event": "preview", "files": {"curves": "previews/step-2.png"}}]
     rewind(path, 1)
     assert read_events(path, "preview") == [] and len(read_events(path, "start")) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as Linux has it")
+def test_a_full_disk_is_one_line() -> None:
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device; free space"):
+        MetricsFile("/dev/full").log_metrics({"loss": 1.0}, 0)

@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from moda.errors import UserError
 from moda.files import atomic_path
 from moda.training.tracker import Tracker
 
@@ -55,8 +56,13 @@ class MetricsFile(Tracker):
 
     def _append(self, line: Line) -> None:
         text = json.dumps(line, allow_nan=False, default=str)
-        with open(self.path, "a") as file:
-            file.write(text + "\n")
+        try:
+            with open(self.path, "a") as file:
+                file.write(text + "\n")
+        except OSError as error:  # a full disk shows here first
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; free space, then run the same command again"
+            ) from error
 
 
 def read_lines(path: str | Path) -> list[Line]:
