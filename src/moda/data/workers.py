@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -14,32 +15,71 @@ from moda.errors import UserError
 # Sent to every process of a job: the rank answers them, at a step boundary and not here.
 FOR_THE_RANK = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
+ALIGNMENT = 64  # bytes
+HAND_OVER = 2e-4  # seconds the threads that pass a batch on may wait for the one that reads; 5e-3 by default
+
 
 class ReaderLoader(DataLoader):
-    """A DataLoader whose failures in reader processes arrive as the one line they have for the user."""
+    """A DataLoader of ready batches, read by processes that hand each over as one piece of shared memory.
+
+    Their failures arrive as the one line they have for the user.
+    """
 
     def __init__(self, dataset: Any, *, num_workers: int = 0, prefetch_factor: int | None = None, **settings: Any):
+        settings["collate_fn"] = pack if num_workers else _as_it_is
         if num_workers:
-            settings |= {
-                "prefetch_factor": prefetch_factor,
-                "worker_init_fn": init_reader,
-                "persistent_workers": True,
-            }
+            settings |= {"prefetch_factor": prefetch_factor, "worker_init_fn": init_reader, "persistent_workers": True}
         super().__init__(dataset, batch_size=None, num_workers=num_workers, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        batches = super().__iter__()
-        while True:
+        batches: Iterator[Any] | None = super().__iter__()
+        while batches is not None:
+            failure = None
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             except (UserError, RuntimeError) as error:
-                line = user_error_of(error)
-                if line is None:
+                failure = user_error_of(error)
+                if failure is None:
                     raise
-                raise line from error
-            yield batch
+            if failure is not None:
+                self._iterator = batches = None  # ends the other readers now: later, torch would report their deaths
+                raise failure
+            yield unpack(batch) if isinstance(batch, Packed) else batch
+
+
+class Packed(NamedTuple):
+    """A batch whose tensors lie in one. places: name -> (first byte, byte after the last, type, shape)."""
+
+    content: torch.Tensor
+    places: dict[str, tuple[int, int, torch.dtype, list[int]]]
+    others: dict[str, Any]
+
+
+def pack(batch: dict[str, Any]) -> Packed:
+    """Every tensor handed from process to process costs a fresh connection between them: hand over one."""
+    tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    places, size = {}, 0
+    for name, value in tensors.items():
+        places[name] = (size, size + value.nbytes, value.dtype, list(value.shape))
+        size += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
+    # Made in shared memory, as torch's own collate does: what is made elsewhere is copied there once more.
+    content = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))
+    for name, (first, end, _, _) in places.items():
+        content[first:end] = tensors[name].flatten().view(torch.uint8)
+    return Packed(content, places, {name: value for name, value in batch.items() if name not in tensors})
+
+
+def unpack(packed: Packed) -> dict[str, Any]:
+    """The batch again; its tensors share the memory they were handed over in."""
+    content = packed.content
+    tensors = {name: content[a:b].view(dtype).view(shape) for name, (a, b, dtype, shape) in packed.places.items()}
+    return tensors | packed.others
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def user_error_of(error: UserError | RuntimeError) -> UserError | None:
@@ -62,8 +102,9 @@ def user_error_of(error: UserError | RuntimeError) -> UserError | None:
 
 
 def init_reader(worker: int) -> None:
-    """Make this reader process ignore its rank's signals and keep to one thread."""
+    """Make this reader process ignore its rank's signals and compute in one thread."""
     torch.set_num_threads(1)
+    sys.setswitchinterval(HAND_OVER)
     for number in FOR_THE_RANK:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
