@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from moda.data.media import read_sounds
 from moda.data.schema import DatasetManifest
 from moda.data.shards import Clip, CorruptSampleError, FeatureShards
 from moda.errors import UserError
-from moda.eval.media import read_sounds
 from moda.eval.metrics.loudness import loudness, speech_span
 
 SHORTEST = 1.0  # seconds; a correlation over less says nothing

@@ -14,13 +14,13 @@ from moda.codec.base import MotionCodec
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.eval.clips import HeldOutClip, LeftOut, load_clips
-from moda.eval.faces import Faces
 from moda.eval.metrics.base import Metric, Score
 from moda.eval.rows import ROWS, Performance, Settings
 from moda.eval.showcase import choose_examples
 from moda.eval.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.speed import measure_speed
 from moda.eval.takes import Take
+from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler
 from moda.interop.export import Export, load_export
 from moda.motion.statistics import MotionStatistics

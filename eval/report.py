@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from moda.errors import UserError
 from moda.eval.clips import HeldOutClip
-from moda.eval.faces import Face
 from moda.eval.figures import motion_curves, read_series, training_curves
 from moda.eval.protocol import Evaluation, results_of
 from moda.eval.rows import ROWS
@@ -23,6 +22,7 @@ from moda.eval.showcase import PANELS, make_strips, write_panels
 from moda.eval.tables import UNDEFINED, Cell, Table, number, tables_of
 from moda.eval.takes import Take
 from moda.files import atomic_path, write_json
+from moda.generation.faces import Face
 from moda.progress import progress
 
 EMBED_BYTES = 8 << 20  # a larger video stays a file beside the page

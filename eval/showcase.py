@@ -8,12 +8,12 @@ import numpy as np
 
 from moda.audio.encoder import SAMPLE_RATE
 from moda.codec.base import MotionCodec
+from moda.data.media import iterate_frames, pick_frames
 from moda.eval.clips import HeldOutClip
-from moda.eval.faces import Face
-from moda.eval.media import iterate_frames, pick_frames
 from moda.eval.metrics.base import Score
 from moda.eval.takes import Take
 from moda.generation.contact_sheet import contact_sheet
+from moda.generation.faces import Face
 from moda.generation.video import VideoWriter
 
 SHEET_FRAMES = 8

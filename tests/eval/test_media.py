@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 
+from moda.data.media import iterate_frames, pick_frames, read_sounds, read_video
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
-from moda.eval.media import iterate_frames, pick_frames, read_sounds, read_video
 
 
 def test_sound_and_frames_of_a_clip(filmed_dataset):

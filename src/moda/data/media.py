@@ -29,7 +29,7 @@ def read_video(root: Path, manifest: DatasetManifest, split: str, key: str) -> b
 def iterate_frames(data: bytes) -> Iterator[np.ndarray]:
     """Yield the frames of an mp4 file as uint8 RGB (H, W, 3)."""
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
     except (FFmpegError, IndexError) as error:

@@ -1,4 +1,4 @@
-"""Looking at a model while it trains: the jaw (or the liveliest lip dimension) against ground truth."""
+"""Looking at a model while it trains: held-out clips as curves and as video, against ground truth."""
 
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,35 @@ from moda.files import atomic_path
 from moda.motion.statistics import MotionStatistics
 from moda.training.base import TrainingModule
 from moda.training.ema import EMA
+from moda.training.preview_video import PreviewVideos
+from moda.training.tracker import Tracker
 
 
 class Preview(L.Callback):
     """Every ``every`` steps, makes the motion of ``clips`` held-out clips with the averaged weights.
 
-    Draws RUN/previews/step-N.png and records val/jaw_correlation, the mean over the clips of
-    Pearson's r between made and true opening. seconds: at most so much of a clip. every 0: never.
+    Draws the mouth's opening to RUN/previews/step-N.png and records val/jaw_correlation, the mean over the
+    clips of Pearson's r between made and true opening. video: renders the clips to RUN/previews/step-N/KEY.mp4
+    as well (see ``PreviewVideos``). seconds: at most so much of a clip. every 0: never.
+    Rank 0 does it while the others wait at their next collective call.
     """
 
     def __init__(
-        self, directory: str | Path, shards: FeatureShards, ema: EMA, *, every: int, clips: int = 2, seconds: float = 8
+        self,
+        directory: str | Path,
+        shards: FeatureShards,
+        ema: EMA,
+        *,
+        every: int,
+        clips: int = 2,
+        seconds: float = 8,
+        video: bool = True,
     ):
         if every < 0 or clips < 1 or seconds <= 0:
             raise UserError("preview needs every >= 0 (0 is never), clips >= 1 and seconds > 0")
         self.directory = Path(directory)
         self.shards, self.ema, self.every, self.count, self.seconds = shards, ema, every, clips, seconds
+        self.videos = PreviewVideos(shards) if video else None
         self._clips: list[Clip] = []
         self._drawn = 0
 
@@ -44,22 +57,22 @@ class Preview(L.Callback):
 
     def draw(self, trainer: L.Trainer, module: TrainingModule, network: nn.Module, step: int) -> None:
         """Draw what ``network``, a copy of the one in training, makes."""
-        statistics = module.manifest.statistics
+        statistics, clips = module.manifest.statistics, self._held_out(module)
         dimension = opening_dimension(statistics)
-        truth = [clip.motion[:, dimension] for clip in self._held_out(module)]
-        made = [module.reconstruct(network, clip)[:, dimension] for clip in self._held_out(module)]
-        keys = [clip.key for clip in self._held_out(module)]
-        _plot(
-            self.directory / f"step-{step}.png",
-            statistics.layout.names[dimension],
-            keys,
-            truth,
-            made,
-            statistics.layout.fps,
-        )
+        motions = [module.reconstruct(network, clip) for clip in clips]
+        truth = [clip.motion[:, dimension] for clip in clips]
+        made = [motion[:, dimension] for motion in motions]
+        curves = self.directory / f"step-{step}.png"
+        name, keys = statistics.layout.names[dimension], [clip.key for clip in clips]
+        _plot(curves, name, keys, truth, made, statistics.layout.fps)
+        files = {"curves": curves}
+        if self.videos is not None:
+            files |= self.videos.write(self.directory / f"step-{step}", clips, motions)
         values = [pearson(a, b) for a, b in zip(truth, made, strict=True)]
         for logger in trainer.loggers:
             logger.log_metrics({"val/jaw_correlation": float(np.mean(values))}, step - 1)
+            if isinstance(logger, Tracker):
+                logger.log_previews(files, step)
 
     def _held_out(self, module: TrainingModule) -> list[Clip]:
         if not self._clips:

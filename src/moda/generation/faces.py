@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 
 from moda.codec.base import MotionCodec, Portrait
+from moda.data.media import pick_frames, read_video
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
-from moda.eval.media import pick_frames, read_video
 
 
 @dataclass(frozen=True)
