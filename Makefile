@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-assets.txt
 	  { echo "moda needs Python 3.11 or newer; name one with: make setup PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[head,demo,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[head,demo,deepspeed,dev]'
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-assets.txt
 	@touch $@
 

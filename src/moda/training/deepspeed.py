@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
+import deepspeed
 import torch
 from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
@@ -66,6 +67,8 @@ class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
         devices = self.parallel_devices or []
         if all(device.type == "cpu" for device in devices):  # DeepSpeed wants an index on each
             self.parallel_devices = [torch.device("cpu", index) for index in range(len(devices))]
+            # Sums through shared memory: compiled at the first start, and only for ranks of one machine.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         # Past DeepSpeedStrategy's own, which refuses everything but CUDA.
         super(DeepSpeedStrategy, self).setup_environment()
 
