@@ -113,6 +113,11 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         make = build(self.setup_.optimizer)
         optimizer, schedule = make(self.network, total_steps=self.trainer.max_steps)
+        if self.trainer.precision == "16-mixed" and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # it takes the loss scale off inside its step: too late for clipping
+            raise UserError(
+                "trainer.precision=16-mixed cannot clip gradients with optimizer.fused=true; set it to false"
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _export_of_data(self, task: str, step: int, config: dict[str, Any], **parts: Any) -> Export:
