@@ -178,6 +178,7 @@ class DiTModule(TrainingModule):
 
     def sampler(self, network: nn.Module) -> MotionSampler:
         """Samples with the weights ``network`` has at the time of the call."""
+        assert isinstance(network, MMDiT)
         return MotionSampler(
             network,
             statistics=self.manifest.statistics,

@@ -51,7 +51,8 @@ class EMA(L.Callback):
         self.updates += 1
         weights = [piece.values.float() for piece in self.masters.pieces]
         for average in self.averages:
-            torch._foreach_lerp_(self.shadows[average.label], weights, 1 - average.decay(self.updates))
+            share = 1 - average.decay(self.updates)
+            torch._foreach_lerp_(self.shadows[average.label], weights, share)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -137,7 +137,7 @@ def replicated(network: nn.Module, optimizer: Optimizer | None) -> Masters:
 
 def zero_1_2(network: nn.Module, zero: Any) -> Masters:
     """Of a DeepSpeedZeroOptimizer: each group is one flat tensor, cut into one partition a rank."""
-    trained = trained_parameters(network)
+    trained: dict[str, Any] = dict(trained_parameters(network))
     group_of = {id(p): index for index, group in enumerate(zero.bit16_groups) for p in group}
     slots = []
     for name, p in trained.items():
