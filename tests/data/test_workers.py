@@ -12,7 +12,7 @@ import torch
 from data_support import rewrite, spoil_all, stream
 from torch.utils.data import IterableDataset
 
-from moda.data.workers import ReaderLoader, pack, unpack, user_error_of
+from moda.data.workers import ReaderLoader, user_error_of
 from moda.errors import UserError
 
 
@@ -101,23 +101,6 @@ def test_a_users_error_in_a_reader_is_its_one_line(make_dataset) -> None:
     with pytest.raises(UserError, match="^/.*sample '.*': audio.npy cannot be read .*; prepare it again$") as caught:
         list(ReaderLoader(stream(root), num_workers=1, prefetch_factor=1))
     assert "\n" not in str(caught.value)
-
-
-def test_a_batch_comes_through_another_process_as_it_was() -> None:
-    batch = {
-        "index": torch.arange(3),
-        "motion": torch.randn(3, 5, 7),
-        "valid": torch.tensor([[True], [False], [True]]),
-        "empty": torch.zeros(3, 0),
-        "key": ["a", "b", "c"],
-        "skipped": 2,
-    }
-    packed = pack(batch)
-    assert isinstance(packed.content, torch.Tensor) and "motion" not in packed.others
-    found = unpack(packed)
-    assert found.keys() == batch.keys() and found["key"] == batch["key"] and found["skipped"] == 2
-    for name in ("index", "motion", "valid", "empty"):
-        assert found[name].dtype == batch[name].dtype and torch.equal(found[name], batch[name])
 
 
 def test_other_errors_are_not_the_users() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from moda.data.batches import Batch, allocate
 from moda.data.decode import Clip
 from moda.data.schema import emotion_index
 from moda.motion.statistics import MotionStatistics
 
 Window = dict[str, Any]
-Batch = dict[str, Any]
 
 
 def hashed_seed(*parts: object) -> int:
@@ -60,12 +60,25 @@ def cut_window(clip: Clip, start: int, window: int, previous: int, statistics: M
 
 def collate(windows: Sequence[Window]) -> Batch:
     """Stack windows: arrays to tensors (B, ...), float32 or bool, numbers to (B,) long, keys to a list."""
-    batch: Batch = {}
-    for name, first in windows[0].items():
-        values = [window[name] for window in windows]
-        if isinstance(first, np.ndarray):
-            stacked = torch.from_numpy(np.stack(values))
-            batch[name] = stacked.float() if stacked.is_floating_point() else stacked
+    columns = {name: [window[name] for window in windows] for name in windows[0]}
+    batch = allocate({name: wanted for name, values in columns.items() if (wanted := _wanted(values))})
+    for name, tensor in batch.items():
+        values = columns[name]
+        if not isinstance(values[0], np.ndarray):
+            tensor.copy_(torch.tensor(values))
+        elif values[0].dtype == np.float16:  # torch converts these ten times as fast as numpy
+            for row, value in zip(tensor.unbind(), values, strict=True):
+                row.copy_(torch.from_numpy(value))
         else:
-            batch[name] = values if isinstance(first, str) else torch.tensor(values, dtype=torch.long)
-    return batch
+            np.stack(values, out=tensor.numpy(), casting="same_kind")
+    return columns | batch
+
+
+def _wanted(values: Sequence[Any]) -> tuple[Sequence[int], torch.dtype] | None:
+    """Shape and type of the tensor of these values; None for text, which stays a list."""
+    first = values[0]
+    if isinstance(first, str):
+        return None
+    if isinstance(first, np.ndarray):
+        return (len(values), *first.shape), torch.bool if first.dtype == bool else torch.float32
+    return (len(values),), torch.long

@@ -5,17 +5,17 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from moda.data.batches import pack, unpack
 from moda.errors import UserError
 
 # Sent to every process of a job: the rank answers them, at a step boundary and not here.
 FOR_THE_RANK = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
-ALIGNMENT = 64  # bytes
 HAND_OVER = 2e-4  # seconds the threads that pass a batch on may wait for the one that reads; 5e-3 by default
 
 
@@ -46,36 +46,7 @@ class ReaderLoader(DataLoader):
             if failure is not None:
                 self._iterator = batches = None  # ends the other readers now: later, torch would report their deaths
                 raise failure
-            yield unpack(batch) if isinstance(batch, Packed) else batch
-
-
-class Packed(NamedTuple):
-    """A batch whose tensors lie in one. places: name -> (first byte, byte after the last, type, shape)."""
-
-    content: torch.Tensor
-    places: dict[str, tuple[int, int, torch.dtype, list[int]]]
-    others: dict[str, Any]
-
-
-def pack(batch: dict[str, Any]) -> Packed:
-    """Every tensor handed from process to process costs a fresh connection between them: hand over one."""
-    tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
-    places, size = {}, 0
-    for name, value in tensors.items():
-        places[name] = (size, size + value.nbytes, value.dtype, list(value.shape))
-        size += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
-    # Made in shared memory, as torch's own collate does: what is made elsewhere is copied there once more.
-    content = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))
-    for name, (first, end, _, _) in places.items():
-        content[first:end] = tensors[name].flatten().view(torch.uint8)
-    return Packed(content, places, {name: value for name, value in batch.items() if name not in tensors})
-
-
-def unpack(packed: Packed) -> dict[str, Any]:
-    """The batch again; its tensors share the memory they were handed over in."""
-    content = packed.content
-    tensors = {name: content[a:b].view(dtype).view(shape) for name, (a, b, dtype, shape) in packed.places.items()}
-    return tensors | packed.others
+            yield unpack(batch)
 
 
 def _as_it_is(batch: Any) -> Any:
