@@ -83,6 +83,7 @@ class Cluster:
     def __init__(self, nodes: int):
         self.nodes = [f"127.0.0.{number}" for number in range(1, nodes + 1)]
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._requeued: dict[str, float] = {}  # jobs that wait after a requeue, and since when
 
     def __enter__(self) -> "Cluster":
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket's path must be short
@@ -125,17 +126,15 @@ class Cluster:
     def is_queued(self, number: str) -> bool:
         """Whether anything of a job, also an array's, is left in the queue.
 
-        A requeued job waits two minutes, a time that no setting of SLURM changes; here it need not.
+        A requeued job waits two minutes, a time that no setting of SLURM changes. Here two seconds must do;
+        in the second of its requeue a node would refuse it ("already killed").
         """
-        waiting = self.run("squeue", "--noheader", "--states=PENDING", "--array", "--format=%A %F %r").splitlines()
-        for line in waiting:
-            own, _, reason = line.split(" ", 2)
-            if reason == "BeginTime":
-                subprocess.run(
-                    ["scontrol", "update", f"JobId={own}", "StartTime=now"],
-                    env={**os.environ, **self.environment},
-                    capture_output=True,  # a job that has just begun refuses, and needs no help
-                )
+        lines = self.run("squeue", "--noheader", "--states=PENDING", "--array", "--format=%i %r").splitlines()
+        waiting = [own for own, reason in (line.split(None, 1) for line in lines) if reason == "BeginTime"]
+        self._requeued = {own: self._requeued.get(own, time.monotonic()) for own in waiting}
+        for own, since in self._requeued.items():
+            if time.monotonic() > since + 2:
+                self.run("scontrol", "update", f"JobId={own}", "StartTime=now")
         return number in self.run("squeue", "--noheader", "--format=%F").split()
 
     def wait(self, number: str, seconds: float = 240) -> dict[str, str]:

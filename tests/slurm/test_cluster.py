@@ -15,7 +15,7 @@ from moda.training.metrics import read_metrics
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 CPU = ("slurm=cpu", "slurm.cpus_per_task=1", "slurm.env.OMP_NUM_THREADS=1", "slurm.wait=20")
-LONG = ("trainer.max_steps=300", "trainer.val_check_interval=300", "checkpoint.every=1000", "optimizer.final_factor=1")
+LONG = ("trainer.max_steps=200", "trainer.val_check_interval=200", "checkpoint.every=1000", "optimizer.final_factor=1")
 
 Submit = Callable[..., str]
 
@@ -80,7 +80,7 @@ def test_two_nodes_stop_on_a_signal_and_go_on_as_if_nothing_had_happened(
     assert "requeued, restart 1 of 20" in log and "start 2 on 127.0.0.[1-2]" in log and log.count("resuming ") == 1
     assert slurm.wait(whole)["JobState"] == "COMPLETED", log_of(tmp_path / "runs/whole", whole)
     assert log_of(tmp_path / "runs/whole", whole).count("trained ") == 1
-    assert losses(run) == losses(tmp_path / "runs/whole") and len(losses(run)) == 300
+    assert losses(run) == losses(tmp_path / "runs/whole") and len(losses(run)) == 200
 
 
 def test_a_job_of_higher_priority_takes_the_nodes_and_the_training_comes_back(
@@ -97,7 +97,7 @@ def test_a_job_of_higher_priority_takes_the_nodes_and_the_training_comes_back(
     ended = slurm.wait(low)
     log = log_of(run, low)
     assert ended["JobState"] == "COMPLETED" and int(ended["Restarts"]) >= 1, log
-    assert "resuming " in log and len(losses(run)) == 300 and reached < 300
+    assert "resuming " in log and len(losses(run)) == 200 and reached < 200
 
 
 def test_scancel_leaves_nothing_behind_and_the_run_can_go_on_until_its_restarts_are_used(

@@ -165,6 +165,16 @@ def test_a_running_trial_that_nobody_runs_is_lost(tmp_path: Path, capsys) -> Non
     assert out.index("1 running, 1 new") < out.index("1 lost, 1 new")
 
 
+def test_beginning_and_ending_a_trial_needs_no_heavy_library(tmp_path: Path) -> None:
+    Grid(expand(["seed=1,2"])).enter(Ledger(tmp_path))
+    code = (
+        f"import sys; from moda.cli.sweep_trial import main; main(['{tmp_path}', '1', 'begin']); "
+        f"assert main(['{tmp_path}', '1', 'end', '85']) == 85; print({{'torch', 'lightning', 'optuna'}} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "set()" and Ledger(tmp_path).status(1).state == "stopped"
+
+
 @pytest.mark.slow
 def test_a_sweep_skips_what_is_finished_and_names_and_retries_what_failed(tiny_dataset: Path, tmp_path: Path) -> None:
     directory = tmp_path / "a b, c"

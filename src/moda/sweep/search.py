@@ -16,7 +16,6 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from moda.errors import UserError
 from moda.sweep.ledger import Ledger, Status
 from moda.sweep.trials import Trial, key_of, parse, text_with, values_of
-from moda.training.metrics import METRICS_NAME, read_metrics
 
 if TYPE_CHECKING:
     import optuna
@@ -138,6 +137,8 @@ class Search:
 
     def series(self, run_dir: Path) -> dict[int, float]:
         """step -> the recorded objective."""
+        from moda.training.metrics import METRICS_NAME, read_metrics  # with Lightning, which beginning does not need
+
         name = self.settings.metric
         return {int(line["step"]): line[name] for line in read_metrics(run_dir / METRICS_NAME) if name in line}
 
