@@ -86,7 +86,7 @@ class Bench:
 
 
 def lightning_real(bench: Bench) -> Timing:
-    """As ``moda train`` does it, but for validation, previews and checkpoints."""
+    """As ``moda train`` does it, but for validation, previews, checkpoints and the progress display."""
     module = bench.module()
     return _fit(bench, module, bench.data(module))
 
@@ -147,12 +147,12 @@ def _bare_step(bench: Bench, module: TrainingModule, batch: Batch, device: torch
 
 def _zero_step(bench: Bench, module: TrainingModule, batch: Batch) -> Callable[[], None]:
     """DeepSpeed's engine by itself, with the settings it gets from the strategy."""
+    config, ranks = bench.config, bench.resources.processes
+    strategy = build({**config["strategy"], "_partial_": True})(resources=bench.resources)  # chooses DeepSpeed's device
     import deepspeed
 
     from moda.training.masters import zero_1_2, zero_3
 
-    config, ranks = bench.config, bench.resources.processes
-    strategy = build({**config["strategy"], "_partial_": True})(resources=bench.resources)
     optimizer, schedule = build(config["optimizer"])(module.network, total_steps=bench.warmup + bench.steps)
     settings = {
         **strategy.config,
