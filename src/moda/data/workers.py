@@ -32,28 +32,32 @@ class ReaderLoader(DataLoader):
         super().__init__(dataset, batch_size=None, num_workers=num_workers, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        batches: Iterator[Any] | None = super().__iter__()
-        while batches is not None:
-            failure = None
+        batches: Any = super().__iter__()
+        while True:
             try:
                 batch = next(batches)
             except StopIteration:
                 return
-            except (UserError, RuntimeError) as error:
-                failure = user_error_of(error)
-                if failure is None:
+            except Exception as error:
+                self._end(batches)
+                line = user_error_of(error)
+                if line is None:
                     raise
-            if failure is not None:
-                self._iterator = batches = None  # ends the other readers now: later, torch would report their deaths
-                raise failure
+                raise line from error
             yield unpack(batch)
+
+    def _end(self, batches: Any) -> None:
+        """End the readers now: the garbage collector would take seconds, and torch would report their deaths meanwhile."""
+        self._iterator = None
+        if self.num_workers:
+            batches._shutdown_workers()
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def user_error_of(error: UserError | RuntimeError) -> UserError | None:
+def user_error_of(error: Exception) -> UserError | None:
     """The line for the user where ``error`` came from a reader process, else None.
 
     torch reports a reader's exception with its traceback, and a reader that was killed as a
