@@ -2,7 +2,17 @@
 
 import pytest
 
-from moda.bench.scaling import MODA_B, Assumptions, Cluster, efficiency, ring_seconds, step_of, volume, wire_bytes
+from moda.bench.scaling import (
+    MODA_B,
+    Assumptions,
+    Cluster,
+    efficiency,
+    hiding_batch,
+    ring_seconds,
+    step_of,
+    volume,
+    wire_bytes,
+)
 
 NO_LATENCY = Cluster(latency=0)
 PARAMETERS = 1e9
@@ -38,8 +48,19 @@ def test_a_ring_inside_a_node_and_one_between_nodes() -> None:
     assert ring_seconds(8e9, 1, NO_LATENCY, 1e9) == 0 == wire_bytes(8e9, 1)
 
 
-def test_one_gpu_is_what_efficiency_is_measured_against() -> None:
-    assert efficiency("ddp", 1, 64, MODA_B, Cluster(), Assumptions(), 64) == pytest.approx(1)
+def test_one_gpu_loses_nothing_but_the_optimizer() -> None:
+    step = step_of("ddp", 1, 64, MODA_B, Cluster(), Assumptions())
+    assert step.communication == 0 and step.compute == pytest.approx(
+        64 * MODA_B.sample_flops / (989e12 * 0.42 * 64 * 320 / (64 * 320 + 1500))
+    )
+    share = efficiency("ddp", 1, 64, MODA_B, Cluster(), Assumptions(), 64)
+    assert share == pytest.approx(step.compute / (step.compute + step.optimizer))
+
+
+def test_the_batch_that_hides_communication_is_the_smallest_that_does() -> None:
+    fewest = hiding_batch("ddp", 64, MODA_B, Cluster(), Assumptions())
+    assert step_of("ddp", 64, fewest, MODA_B, Cluster(), Assumptions()).exposed == 0
+    assert step_of("ddp", 64, fewest - 1, MODA_B, Cluster(), Assumptions()).exposed > 0
 
 
 def test_communication_that_fits_behind_the_backward_pass_costs_nothing() -> None:

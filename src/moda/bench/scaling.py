@@ -151,10 +151,21 @@ def step_of(strategy: str, gpus: int, batch: float, network: Network, cluster: C
 def efficiency(
     strategy: str, gpus: int, batch: float, network: Network, cluster: Cluster, assumed: Assumptions, reference: float
 ) -> float:
-    """Samples a second and GPU, as a share of one GPU's by DDP at a batch of ``reference``."""
+    """Samples a second and GPU, as a share of what forward and backward alone allow at a batch of ``reference``."""
     alone = step_of("ddp", 1, reference, network, cluster, assumed)
     step = step_of(strategy, gpus, batch, network, cluster, assumed)
-    return (batch / step.seconds) / (reference / alone.seconds)
+    return (batch / step.seconds) / (reference / alone.compute)
+
+
+def hiding_batch(strategy: str, gpus: int, network: Network, cluster: Cluster, assumed: Assumptions) -> int:
+    """Fewest samples a GPU at which all communication that can hide behind arithmetic does."""
+    unhidden = step_of(strategy, gpus, 1e6, network, cluster, assumed).exposed  # the late gather
+    fits = (
+        batch
+        for batch in range(1, 100_000)
+        if step_of(strategy, gpus, batch, network, cluster, assumed).exposed <= unhidden * (1 + 1e-9)
+    )
+    return next(fits)
 
 
 Row = tuple[str, int, str, float, Step, float]
@@ -192,12 +203,19 @@ def main(argv: list[str]) -> int:
         if fixed != before:
             amount = f"{arguments.batch:g} samples a GPU" if fixed == "a GPU" else f"{arguments.total:g} samples in all"
             print(f"\n{amount}\n")
-            print("| GPUs | strategy | samples/GPU | sent/GPU | communication | exposed | step | efficiency | memory |")
+            print(
+                "| GPUs | strategy | samples/GPU | sent/GPU | communication | of it exposed | step | efficiency | memory |"
+            )
             print("|---|---|---|---|---|---|---|---|---|")
             before = fixed
         print(
             f"| {gpus} | {strategy} | {batch:g} | {step.wire / 1e9:.2f} GB | {1000 * step.communication:.1f} ms "
-            f"| {1000 * step.exposed:.1f} ms | {1000 * step.seconds:.1f} ms | {100 * share:.1f} % "
-            f"| {step.memory / 1e9:.1f} GB |"
+            f"| {1000 * step.exposed:.1f} ms | {1000 * step.seconds:.1f} ms | {100 * share:.0f} % "
+            f"| {step.memory / 1e9:.0f} GB |"
         )
+    print("\nfewest samples a GPU that hide what can be hidden\n")
+    print(f"| GPUs | {' | '.join(STRATEGIES)} |\n|{'---|' * (len(STRATEGIES) + 1)}")
+    for gpus in arguments.gpus:
+        fewest = [str(hiding_batch(strategy, gpus, MODA_B, cluster, assumed)) for strategy in STRATEGIES]
+        print(f"| {gpus} | {' | '.join(fewest)} |")
     return 0
