@@ -71,7 +71,9 @@ class StepRecorder(L.Callback):
         if not trainer.is_global_zero:
             self._restart()
             return
-        columns = dict(zip([*losses, *machine], ranks.view(trainer.world_size, -1).T.tolist(), strict=True))  # waits for the device
+        columns = dict(
+            zip([*losses, *machine], ranks.view(trainer.world_size, -1).T.tolist(), strict=True)
+        )  # waits for the device
         self.clock.pause()
         values = {f"train/{name}": sum(columns[name]) / len(columns[name]) for name in losses}
         if module.gradient_norm is not None:
