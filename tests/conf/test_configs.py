@@ -109,7 +109,7 @@ def test_every_strategy_is_built(option: str) -> None:
     from lightning.pytorch.strategies import Strategy
 
     from moda.build import build
-    from moda.training.strategies import Resources
+    from moda.training.distributed.strategies import Resources
 
     value = composed("train", "task=dit", f"strategy={option}", *GIVEN)
     made = build({**value["strategy"], "_partial_": True})(resources=Resources.of(value["trainer"]))
@@ -136,7 +136,7 @@ def test_every_logger_starts_or_says_why_not(
     from moda.build import build
     from moda.data.schema import DatasetManifest
     from moda.errors import UserError
-    from moda.training.facts import RunStart
+    from moda.training.tracking.facts import RunStart
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     value = composed("train", "task=dit", f"logger={option}", *GIVEN)

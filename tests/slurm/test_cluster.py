@@ -10,7 +10,7 @@ from training_support import small_overrides
 
 from moda.cli.main import main
 from moda.sweep.ledger import Ledger
-from moda.training.metrics import read_metrics
+from moda.training.tracking.metrics import read_metrics
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from training_support import small_overrides
 
-from moda.training.checkpoint import by_step
-from moda.training.consolidate import weights_of
-from moda.training.metrics import read_metrics
+from moda.training.checkpoints.consolidate import weights_of
+from moda.training.checkpoints.writer import by_step
+from moda.training.tracking.metrics import read_metrics
 
-PLUGIN = Path(__file__).parent / "faults"
+PLUGIN = Path(__file__).parent / "fault_plugin"
 STEPS = 8
 EIGHT_STEPS = (
     f"trainer.max_steps={STEPS}", "trainer.val_check_interval=4", "checkpoint.every=2", "checkpoint.keep=4",

@@ -11,11 +11,12 @@ import torch
 
 from moda.errors import UserError
 from moda.interop.export import load_export
-from moda.training import checkpoint, run
-from moda.training.checkpoint import OPTIMIZER, WEIGHTS, CheckpointWriter
-from moda.training.ema import KIND
-from moda.training.metrics import read_metrics
-from moda.training.pieces import PieceReader
+from moda.training import run
+from moda.training.checkpoints import writer as checkpoint
+from moda.training.checkpoints.ema import KIND
+from moda.training.checkpoints.pieces import PieceReader
+from moda.training.checkpoints.writer import OPTIMIZER, WEIGHTS, CheckpointWriter
+from moda.training.tracking.metrics import read_metrics
 
 
 def series(run_dir: Path, name: str) -> dict[int, float]:

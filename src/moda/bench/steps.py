@@ -22,16 +22,16 @@ from moda.data.schema import DatasetManifest
 from moda.data.share import Share
 from moda.data.windows import Batch
 from moda.training.base import TrainingModule
+from moda.training.checkpoints.ema import EMA
 from moda.training.compilation import compile_blocks
-from moda.training.consensus import Consensus
+from moda.training.distributed.strategies import Resources
 from moda.training.draws import Draws
-from moda.training.ema import EMA
-from moda.training.metrics import METRICS_NAME, MetricsFile
-from moda.training.nonfinite import FLAGS, NonFiniteGuard
-from moda.training.preemption import Preemption
-from moda.training.recording import StepRecorder
+from moda.training.faults.consensus import Consensus
+from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
+from moda.training.faults.preemption import Preemption
 from moda.training.run import build_module, make_trainer
-from moda.training.strategies import Resources
+from moda.training.tracking.metrics import METRICS_NAME, MetricsFile
+from moda.training.tracking.recording import StepRecorder
 
 Config = Mapping[str, Any]
 EMA_WEIGHT = 1e-3
@@ -151,7 +151,7 @@ def _zero_step(bench: Bench, module: TrainingModule, batch: Batch) -> Callable[[
     strategy = build({**config["strategy"], "_partial_": True})(resources=bench.resources)  # chooses DeepSpeed's device
     import deepspeed
 
-    from moda.training.masters import zero_1_2, zero_3
+    from moda.training.checkpoints.masters import zero_1_2, zero_3
 
     optimizer, schedule = build(config["optimizer"])(module.network, total_steps=bench.warmup + bench.steps)
     settings = {

@@ -20,11 +20,11 @@ from moda.bench.gemm import measured_peak
 from moda.bench.steps import WAYS, Bench, bare, local_rank
 from moda.data.schema import DatasetManifest
 from moda.files import read_json, write_json
-from moda.training.facts import environment
-from moda.training.flops import training_flops
-from moda.training.launch import run_ranks
+from moda.training.distributed.launch import run_ranks
+from moda.training.distributed.strategies import Resources
 from moda.training.run import quiet
-from moda.training.strategies import Resources
+from moda.training.tracking.facts import environment
+from moda.training.tracking.flops import training_flops
 
 BARE, CACHED, REAL = WAYS
 WARMUP = 3  # steps

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/exports/step-N-NAME")
     arguments = parser.parse_args(argv)
 
-    from moda.training.consolidate import export_run
+    from moda.training.checkpoints.consolidate import export_run
 
     average = None if arguments.weights == "trained" else arguments.weights
     out = export_run(arguments.run, arguments.out, arguments.step, average, arguments.sigma_rel)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from moda.training.replay import BatchResult
+    from moda.training.faults.replay import BatchResult
 
 
 def main(argv: list[str]) -> int:
@@ -27,8 +27,8 @@ def main(argv: list[str]) -> int:
 def _replay(directory: Path, checkpoint_name: str | None) -> None:
     import torch
 
-    from moda.training.failure import read_failure
-    from moda.training.replay import checkpoint_before, load, module_of, replay
+    from moda.training.faults.failure import read_failure
+    from moda.training.faults.replay import checkpoint_before, load, module_of, replay
 
     failure, batches = read_failure(directory)
     run_dir = directory.parent.parent

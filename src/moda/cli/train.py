@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from moda.errors import UserError
-from moda.training.launch import processes_to_start, run_ranks
-from moda.training.stop_signals import DEFAULT, stop_signals
+from moda.training.distributed.launch import processes_to_start, run_ranks
+from moda.training.faults.stop_signals import DEFAULT, stop_signals
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

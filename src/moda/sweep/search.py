@@ -137,7 +137,10 @@ class Search:
 
     def series(self, run_dir: Path) -> dict[int, float]:
         """step -> the recorded objective."""
-        from moda.training.metrics import METRICS_NAME, read_metrics  # with Lightning, which beginning does not need
+        from moda.training.tracking.metrics import (  # with Lightning, which beginning does not need
+            METRICS_NAME,
+            read_metrics,
+        )
 
         name = self.settings.metric
         return {int(line["step"]): line[name] for line in read_metrics(run_dir / METRICS_NAME) if name in line}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from moda.files import atomic_path
 from moda.sweep.ledger import Ledger, Status
-from moda.training.metrics import METRICS_NAME, last_metrics
+from moda.training.tracking.metrics import METRICS_NAME, last_metrics
 
 
 def table(ledger: Ledger, statuses: Iterable[Status]) -> tuple[list[str], list[list[str]]]:

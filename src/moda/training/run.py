@@ -21,23 +21,23 @@ from moda.files import read_json
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
 from moda.training.base import Setup, TrainingModule
-from moda.training.checkpoint import MANIFEST, CheckpointWriter, LoaderState, newest_complete, step_of
+from moda.training.checkpoints.consolidate import export_of, keep_averages
+from moda.training.checkpoints.ema import EMA
+from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, newest_complete, step_of
 from moda.training.compilation import compile_blocks
-from moda.training.consensus import Consensus
-from moda.training.consolidate import export_of, keep_averages
-from moda.training.ema import EMA
-from moda.training.facts import RunStart, record_start
-from moda.training.launch import lost_rank
-from moda.training.metrics import METRICS_NAME, MetricsFile, last_metrics, rewind
-from moda.training.nonfinite import FLAGS, NonFiniteGuard
-from moda.training.preemption import Preemption
-from moda.training.preview import Preview
-from moda.training.progress import TrainingProgress
-from moda.training.recording import StepRecorder
+from moda.training.distributed.launch import lost_rank
+from moda.training.distributed.strategies import Resources
+from moda.training.faults.consensus import Consensus
+from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
+from moda.training.faults.preemption import Preemption
+from moda.training.faults.stop_signals import leave_if_alone, stop_signals
+from moda.training.faults.watchdog import Watchdog
 from moda.training.rundir import open_run
-from moda.training.stop_signals import leave_if_alone, stop_signals
-from moda.training.strategies import Resources
-from moda.training.watchdog import Watchdog
+from moda.training.tracking.facts import RunStart, record_start
+from moda.training.tracking.metrics import METRICS_NAME, MetricsFile, last_metrics, rewind
+from moda.training.tracking.preview import Preview
+from moda.training.tracking.progress import TrainingProgress
+from moda.training.tracking.recording import StepRecorder
 
 Config = Mapping[str, Any]
 

@@ -1,0 +1,1 @@
+"""One process or many: strategies, DeepSpeed, and the processes of one machine."""

@@ -1,0 +1,1 @@
+"""Signals, hangs, dead ranks and numbers that are not finite."""

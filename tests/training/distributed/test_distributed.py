@@ -1,0 +1,164 @@
+"""Every strategy on two real processes over gloo, started as a user starts them, against one process."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from training_support import small_overrides
+
+from moda.errors import UserError
+from moda.interop.export import load_export
+from moda.training.checkpoints.pieces import PieceReader
+from moda.training.run import train
+from moda.training.tracking.metrics import read_metrics
+
+STRATEGIES = ("ddp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
+CLIP = 0.05  # far below the norm of any gradient here
+SETTINGS = (
+    "model.space=motion", "optimizer.final_factor=1", "trainer.max_steps=4", "checkpoint.every=1", "checkpoint.keep=4",
+    f"trainer.gradient_clip_val={CLIP}", "trainer.val_check_interval=2",
+)  # fmt: skip
+
+# The ranks' gradients are float32 sums over two halves of a batch, added afterwards: the order of the
+# additions differs from that of one process, which is worth a few units in the last place (6e-8) of each
+# gradient. Adam divides by the gradient's own size, so a weight moves by at most that relative error of a
+# step of lr = 5e-4, and a loss near 2 by some 1e-7 of itself. 1e-5 leaves room for four steps.
+LOSS_TOLERANCE = 1e-5
+WEIGHT_TOLERANCE = 1e-5
+
+Run = Callable[..., Path]
+
+
+def train_on_two(dataset: Path, run_dir: Path, strategy: str, *more: str) -> Path:
+    """``moda train`` on two processes; the batch of a step is the same as on one."""
+    overrides = (*SETTINGS, f"run_dir={run_dir}", f"strategy={strategy}", "trainer.devices=2", *more)
+    command = [sys.executable, "-m", "moda.cli.main", "train", *small_overrides("dit", dataset, *overrides)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained ") == 1  # one process speaks
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def dataset(short_dataset: Path) -> Path:
+    return short_dataset  # samples weigh alike, however many of their frames are there
+
+
+@pytest.fixture(scope="module")
+def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``runs(strategy)``: the run directory of four steps, each strategy trained once."""
+    root, made = tmp_path_factory.mktemp("runs"), {}
+
+    def get(strategy: str) -> Path:
+        if strategy not in made:
+            made[strategy] = train_on_two(dataset, root / strategy, strategy)
+        return made[strategy]
+
+    return get
+
+
+@pytest.fixture
+def one(configure, dataset: Path) -> Run:
+    """``one(name, *overrides)``: the same training in one process."""
+    return lambda name, *more: train(configure("dit", name, *SETTINGS, *more, dataset=dataset))
+
+
+def losses(run_dir: Path) -> dict[str, list[float]]:
+    lines = read_metrics(run_dir / "metrics.jsonl")
+    return {name: [line[name] for line in lines if name in line] for name in ("train/loss", "val/loss")}
+
+
+def pieces(run_dir: Path, kind: str, step: int = 4) -> dict[str, torch.Tensor]:
+    return PieceReader(run_dir / f"checkpoints/step-{step}", kind).whole()
+
+
+def assert_same(run_dir: Path, reference: Path) -> None:
+    ours, theirs = losses(run_dir), losses(reference)
+    for name, values in theirs.items():
+        assert len(values) >= 2
+        assert ours[name] == pytest.approx(values, rel=LOSS_TOLERANCE), name
+    for kind in ("weights", "optimizer", "ema"):
+        ours, theirs = pieces(run_dir, kind), pieces(reference, kind)
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=WEIGHT_TOLERANCE, msg=f"{kind} {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_ranks_train_step_by_step_as_one_process_does(runs: Run, one: Run, strategy: str) -> None:
+    reference, run_dir = one("one"), runs(strategy)
+    assert len(losses(reference)["train/loss"]) == 4
+    assert_same(run_dir, reference)
+    exported, expected = load_export(run_dir).network.state_dict(), load_export(reference).network.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(exported[name], value, rtol=0, atol=WEIGHT_TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_gradients_are_clipped_and_their_norm_is_recorded_before(runs: Run, strategy: str) -> None:
+    run_dir = runs(strategy)
+    first = next(line for line in read_metrics(run_dir / "metrics.jsonl") if "train/gradient_norm" in line)
+    assert first["train/gradient_norm"] > 2 * CLIP
+    moments = pieces(run_dir, "optimizer", step=1)
+    applied = [value / (1 - 0.9) for name, value in moments.items() if name.startswith("exp_avg/")]
+    norm = torch.linalg.vector_norm(torch.cat([value.flatten() for value in applied]))
+    assert norm.item() == pytest.approx(CLIP, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["deepspeed_2", "deepspeed_3"])
+def test_a_sharded_checkpoint_holds_each_weight_once(runs: Run, strategy: str) -> None:
+    checkpoint = runs(strategy) / "checkpoints/step-4"
+    whole = sum(value.numel() for value in PieceReader(checkpoint, "weights").whole().values())
+    sizes = [path.stat().st_size for path in sorted(checkpoint.glob("ema-*.safetensors"))]
+    assert len(sizes) == 2 and max(sizes) < 0.7 * sum(sizes)
+    assert sum(sizes) < 4 * whole + 40_000  # and the headers
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_ranks_and_another_strategy(
+    runs: Run, one: Run, dataset: Path, tmp_path: Path
+) -> None:
+    reference = one("one")
+    halfway = train_on_two(dataset, tmp_path / "moved", "deepspeed_3", "trainer.max_steps=2")
+    one("moved")
+    assert_same(halfway, reference)
+    back = one("back", "trainer.max_steps=2", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4")
+    train_on_two(dataset, back, "deepspeed_2", "trainer.val_check_interval=4")
+    assert pieces(back, "weights").keys() == pieces(reference, "weights").keys()
+    for name, value in pieces(reference, "weights").items():
+        torch.testing.assert_close(pieces(back, "weights")[name], value, rtol=0, atol=WEIGHT_TOLERANCE, msg=name)
+
+
+@pytest.mark.slow
+def test_bfloat16_under_zero_computes_what_it_does_in_one_process(one: Run, dataset: Path, tmp_path: Path) -> None:
+    bf16 = ("trainer.precision=bf16-mixed", "trainer.max_steps=2")
+    reference = losses(one("one", *bf16))["train/loss"]
+    sharded = train_on_two(dataset, tmp_path / "zero", "deepspeed_3_offload", *bf16)
+    # products in bfloat16 have 8 bits, and each of a sample's products is the same on either side; only
+    # the gradients that ranks exchange in bfloat16 differ, which reaches the second loss
+    assert losses(sharded)["train/loss"] == pytest.approx(reference, rel=1e-4)
+    assert all(value.dtype == torch.float32 for value in pieces(sharded, "weights", step=2).values())
+
+
+def test_one_process_strategy_with_two_devices_is_refused(configure) -> None:
+    with pytest.raises(UserError, match="strategy=single trains in one process.*use strategy=ddp"):
+        train(configure("motion_vae", "run", "trainer.devices=2"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("strategy=deepspeed_2", "strategy.stage=4"), "strategy.stage=4"),
+        (("strategy=deepspeed_2", "strategy.offload=all"), "strategy.offload=all"),
+        (("strategy=deepspeed_2", "trainer.precision=16-mixed"), "use bf16-mixed or 32-true"),
+    ],
+)
+def test_settings_that_zero_does_not_have_are_refused(configure, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(configure("motion_vae", "run", *overrides))
