@@ -39,7 +39,9 @@ def print_table(header: list[str], rows: list[list[str]], most: int = 8) -> None
     from rich.console import Console
     from rich.table import Table
 
-    shown = [i for i, name in enumerate(header) if "error_" not in name][:most]
+    shown = [i for i, name in enumerate(header) if "error_" not in name and not name.startswith(("speed/", "data/"))][
+        :most
+    ]
     view = Table(*(header[i] for i in shown))
     for row in rows:
         view.add_row(*(row[i] for i in shown))
