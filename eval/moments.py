@@ -122,7 +122,7 @@ def checked(features: Tensor | np.ndarray, dimensions: int | None = None, names:
     features = features.double()
     bad = np.flatnonzero(~features.isfinite().all(1).cpu().numpy())
     if len(bad):
-        named = ", ".join(names[row] if names else f"row {row}" for row in bad[:5])
+        named = ", ".join(f"row {row}" if names is None else names[int(row)] for row in bad[:5])
         raise UserError(
             f"features are not finite in {len(bad)} of {len(features)}: {named}{', ...' if len(bad) > 5 else ''}; "
             "leave these out or look at what the network was given"
