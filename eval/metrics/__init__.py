@@ -1,1 +1,1 @@
-"""One metric a file; ``conf/metric/NAME.yaml`` puts it into the report. Pure numpy."""
+"""One metric a file; ``conf/metric/NAME.yaml`` puts it into the report."""

@@ -4,28 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moda.eval.distances import frechet_distance
 from moda.eval.metrics.base import Metric, Score
+from moda.eval.moments import Moments
 from moda.eval.takes import Take
 
 # A covariance of k dimensions needs several times k frames; neighbouring frames resemble each
 # other, so ten frames are asked for each dimension kept.
 FRAMES_PER_DIMENSION = 10
 MAX_DIMENSIONS = 32
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared Fréchet distance of the Gaussians fitted to samples ``a`` (n, K) and ``b`` (m, K), in float64.
-
-    |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^1/2) (Dowson and Landau, 1982). The trace of the root is
-    taken from the symmetric A^1/2 B A^1/2, whose eigenvalues are real also when a covariance is singular.
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    covariance_a, covariance_b = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
-    values, vectors = np.linalg.eigh(covariance_a)
-    root_a = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root_a @ covariance_b @ root_a), 0, None)).sum()
-    distance = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * cross
-    return float(max(distance, 0.0))
 
 
 def motion_features(motion: np.ndarray, fps: int) -> np.ndarray:
@@ -59,5 +46,5 @@ class FrechetMotion(Metric):
             return Score(None)
         centre = truth.mean(0)
         basis = np.linalg.eigh(np.cov(truth, rowvar=False))[1][:, ::-1][:, :kept]
-        value = frechet_distance((motion - centre) @ basis, (truth - centre) @ basis)
+        value = frechet_distance(*(Moments.of((frames - centre) @ basis) for frames in (motion, truth)))
         return Score(value, None, sum(1 for clip in clips if clip))

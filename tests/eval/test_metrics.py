@@ -7,7 +7,7 @@ from moda.eval.metrics.blinks import BlinkRate, count_blinks
 from moda.eval.metrics.bootstrap import bootstrap_interval
 from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation, pearson
 from moda.eval.metrics.diversity import Diversity, Liveliness, MotionRange
-from moda.eval.metrics.frechet import FrechetMotion, frechet_distance
+from moda.eval.metrics.frechet import FrechetMotion
 from moda.eval.metrics.lag import AudioVisualLag, Lag, WithinOneFrame, best_lag, cross_correlation
 from moda.eval.metrics.loudness import AudioVisualCorrelation, frame_energy, loudness, speech_span
 from moda.eval.metrics.smoothness import Smoothness, mean_jerk
@@ -83,17 +83,6 @@ def test_audio_visual_correlation_needs_sound():
     truth = random_motion()
     assert np.isnan(AudioVisualCorrelation().of_take(take(truth, truth)))
     assert AudioVisualCorrelation().of_take(take(truth, truth, sound=truth[:, JAW] * 3)) == pytest.approx(1)
-
-
-def test_frechet_distance_of_gaussians_is_the_closed_form():
-    rng = np.random.default_rng(0)
-    white = rng.normal(size=(4000, 3))
-    white = (white - white.mean(0)) @ np.linalg.inv(
-        np.linalg.cholesky(np.cov(white, rowvar=False))
-    ).T  # exactly N(0, I)
-    a, b = white * [1, 2, 3], white * [2, 2, 1] + [1, 0, -2]
-    assert frechet_distance(a, b) == pytest.approx(1 + 4 + (1 - 2) ** 2 + (3 - 1) ** 2, rel=1e-6)
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_motion_is_zero_for_truth_and_counts_what_is_missing():
