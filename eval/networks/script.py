@@ -1,8 +1,8 @@
 """The weights of a TorchScript archive, without running what is in it.
 
 An archive is a zip: ``data.pkl``, a pickle of the module tree, ``data/N``, the bytes of each storage,
-and ``code/``, which only ``torch.jit.load`` would execute. The pickle is read with three names allowed;
-a class of the archive becomes an inert holder of attributes.
+and ``code/``, which only ``torch.jit.load`` would execute. The pickle is read with the few names allowed
+that tensors and lists need; a class of the archive becomes an inert holder of attributes.
 """
 
 import pickle
@@ -21,6 +21,7 @@ DTYPES = {
     "IntStorage": torch.int32,
     "BoolStorage": torch.bool,
 }
+TYPED = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
 
 
 class _Node:
@@ -59,6 +60,8 @@ class _WeightsUnpickler(pickle.Unpickler):
             return DTYPES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _strided
+        if module == "torch.jit._pickle" and name in TYPED:
+            return _untyped
         if (module, name) == ("collections", "OrderedDict"):
             return dict
         raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -74,6 +77,11 @@ class _WeightsUnpickler(pickle.Unpickler):
 
 def _strided(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: object) -> torch.Tensor:
     return storage.as_strided(size, stride, offset)  # refuses to reach beyond the storage
+
+
+def _untyped(value: object, *_: object) -> object:
+    """A list or dictionary without the TorchScript type that the archive tags it with."""
+    return value
 
 
 def _tensors(node: object, prefix: str):
