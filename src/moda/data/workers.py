@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class ReaderLoader(DataLoader):
         super().__init__(dataset, batch_size=None, num_workers=num_workers, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        batches: Any = super().__iter__()
+        with _held_up(signal.SIGTERM):  # in readers from their birth, for every thread that libraries start in them
+            batches: Any = super().__iter__()
         while True:
             try:
                 batch = next(batches)
@@ -51,6 +53,16 @@ class ReaderLoader(DataLoader):
         self._iterator = None
         if self.num_workers:
             batches._shutdown_workers()
+
+
+@contextmanager
+def _held_up(number: signal.Signals) -> Iterator[None]:
+    """Inside, the signal waits; processes that are started inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _as_it_is(batch: Any) -> Any:
