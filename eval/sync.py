@@ -88,8 +88,8 @@ def _embed_frames(frames: np.ndarray, net: SyncNet) -> Tensor:
     like = next(net.parameters())
     parts = []
     for begin in range(0, len(frames) - FRAMES + 1, BATCH):
-        part = torch.from_numpy(frames[begin : begin + BATCH + FRAMES - 1]).permute(3, 0, 1, 2)
-        parts.append(net.embed_sequence(part.to(like)))
+        part = frames[begin : begin + BATCH + FRAMES - 1].copy()  # a view may be read-only, or reversed from RGB
+        parts.append(net.embed_sequence(torch.from_numpy(part).permute(3, 0, 1, 2).to(like)))
     return torch.cat(parts)
 
 

@@ -68,6 +68,9 @@ def test_detect_is_bgr_less_its_mean_and_follows_the_picture(network):
     expected = torch.cat([centre - size / 2, centre + size / 2, heads["conf"][0, best, 1:]])
     np.testing.assert_allclose(boxes[0], expected.numpy(), rtol=1e-4, atol=1e-3)
     assert (np.diff(boxes[:, 4]) <= 0).all()
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    halves = (network.detect(picture, threshold=0.5, scales=(0.5,)) for picture in (image, rgb[..., ::-1]))
+    np.testing.assert_array_equal(*halves)
 
 
 def test_every_anchor_is_four_strides_wide(network):
