@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moda.eval.metrics.bootstrap import bootstrap_interval
+from moda.eval.intervals import mean_interval
 from moda.eval.takes import Take
 
 
@@ -51,7 +51,10 @@ class ClipMetric(Metric):
         if not by_clip:
             return Score(None)
         values = np.array(list(by_clip.values()))
-        return Score(float(values.mean()), bootstrap_interval(values, seed=seed), len(values), by_clip)
+        if len(values) < 2:  # one clip says nothing about spread
+            return Score(float(values[0]), None, 1, by_clip)
+        found = mean_interval(values, seed=seed)
+        return Score(found.value, (found.low, found.high), found.n, by_clip)
 
     def of_clip(self, takes: Sequence[Take]) -> float:
         """One clip's value: the mean over its takes, NaN where none defines it."""

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from moda.eval.metrics.blinks import BlinkRate, count_blinks
-from moda.eval.metrics.bootstrap import bootstrap_interval
 from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation, pearson
 from moda.eval.metrics.diversity import Diversity, Liveliness, MotionRange
 from moda.eval.metrics.frechet import FrechetMotion
@@ -132,12 +131,8 @@ def test_a_dimension_that_hardly_moved_in_training_does_not_outweigh_the_others(
     assert group_scale(MotionStatistics(LAYOUT, np.zeros(59), np.zeros(59), 100)) == pytest.approx(1)
 
 
-def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_clips():
-    values = np.random.default_rng(0).normal(0.6, 0.2, 400)
-    low, high = bootstrap_interval(values)  # pyright: ignore[reportGeneralTypeIssues]
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 * 0.2 / 20, rel=0.15)
-    wide = bootstrap_interval(values[:25])
-    assert wide[1] - wide[0] > high - low
-    assert bootstrap_interval(values[:1]) is None
-    assert bootstrap_interval(values) == bootstrap_interval(values)
+def test_one_clip_has_a_score_and_no_interval():
+    truth = random_motion()
+    one, two = (Smoothness().score([[take(0.5 * truth, truth, key=key)] for key in keys]) for keys in ("a", "ab"))
+    assert one.value == pytest.approx(0.5) and one.interval is None and one.n == 1
+    assert two.interval == pytest.approx((0.5, 0.5)) and two.n == 2
