@@ -115,7 +115,8 @@ def extrapolate_frechet(
 
 def _part(clips: Clips, fraction: float, rng: np.random.Generator) -> Moments:
     chosen = rng.permutation(len(clips))[: max(2, round(fraction * len(clips)))]
-    part = Moments.empty(clips[chosen[0]].shape[1])
+    first = torch.as_tensor(clips[chosen[0]])
+    part = Moments.empty(first.shape[1], first.device)
     for start in range(0, len(chosen), 64):  # enough at once to be fast, few enough to fit
         part.update(torch.cat([torch.as_tensor(clips[index]) for index in chosen[start : start + 64]]))
     return part

@@ -148,11 +148,12 @@ def _distances(
         resampled = [frechet_distance(whole, wholes[-1]) for whole in wholes[:-1]]
     *stacks, other = (_Stack(group, wholes[-1].mean) for group in groups)
     draws = []
-    for block in torch.from_numpy(resample_counts(len(keys), resamples, seed)).double().split(BLOCK):
+    counts = torch.from_numpy(resample_counts(len(keys), resamples, seed)).to(wholes[-1].packed)
+    for block in counts.split(BLOCK):
         to = other.gaussians(block if drawn else block.new_ones(1, 1))
         draws.append(torch.stack([gaussian_distance(*stack.gaussians(block), *to) for stack in stacks]))
     left_out = np.subtract(values, resampled)  # by the projection
-    return values, torch.cat(draws, 1).numpy() + left_out[:, None]
+    return values, torch.cat(draws, 1).cpu().numpy() + left_out[:, None]
 
 
 class _Stack:
@@ -160,7 +161,7 @@ class _Stack:
 
     def __init__(self, clips: Sequence[Moments], centre: Tensor) -> None:
         means = torch.stack([clip.mean for clip in clips]) - centre  # (n, K)
-        self.counts = torch.tensor([float(clip.count) for clip in clips], dtype=torch.float64)
+        self.counts = torch.stack([clip.packed[0, 0] for clip in clips])
         self.sums = means * self.counts[:, None]
         self.seconds = torch.stack([clip.scatter for clip in clips])  # (n, K, K)
         self.seconds += self.sums[:, :, None] * means[:, None]
