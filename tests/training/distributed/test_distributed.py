@@ -154,11 +154,14 @@ def test_one_process_strategy_with_two_devices_is_refused(configure) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (("trainer.precision=bf16-true",), "trainer.precision=bf16-true: must be one of 32-true, bf16-mixed"),
         (("strategy=deepspeed_2", "strategy.stage=4"), "strategy.stage=4"),
         (("strategy=deepspeed_2", "strategy.offload=all"), "strategy.offload=all"),
         (("strategy=deepspeed_2", "trainer.precision=16-mixed"), "use bf16-mixed or 32-true"),
     ],
 )
-def test_settings_that_zero_does_not_have_are_refused(configure, overrides: tuple[str, ...], message: str) -> None:
+def test_settings_that_a_strategy_does_not_have_are_refused(
+    configure, overrides: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         train(configure("motion_vae", "run", *overrides))

@@ -22,6 +22,7 @@ from moda.files import read_json, write_json
 from moda.training.checkpoints.masters import Masters, replicated
 
 TRAINER_STATE = "trainer.json"
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Resources:
     def of(cls, settings: Mapping[str, Any]) -> "Resources":
         """From the settings under ``trainer``; ``devices: auto`` is every GPU of the node, or one process."""
         accelerator, devices = settings["accelerator"], settings["devices"]
+        if str(settings["precision"]) not in PRECISIONS:
+            raise UserError(
+                f"trainer.precision={settings['precision']}: must be one of {', '.join(PRECISIONS)}, which keep float32 "
+                "weights for the optimizer and the averages"
+            )
         if devices == "auto":
             devices = torch.cuda.device_count() if accelerator == "gpu" else 1
         devices = tuple(int(index) for index in devices) if isinstance(devices, list | tuple) else int(devices)
