@@ -10,6 +10,7 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.eval.networks.script import is_script, read_script
+from moda.interop.state_dict import tensors_of
 
 COUNTER = "num_batches_tracked"  # files older than PyTorch 0.4.1 lack it, and nothing here reads it
 
@@ -71,12 +72,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file can fail in any way within its reader
         raise UserError(f"{path} cannot be read as weights; download it again ({_reason(error)})") from error
-    for level in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(level), dict):
-            content = content[level]
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds {type(content).__name__}, not a dictionary of weights; give the official file")
-    return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    return tensors_of(content, path)
 
 
 def _reason(error: Exception) -> str:

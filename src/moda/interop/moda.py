@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from moda.errors import UserError
 from moda.files import atomic_path
+from moda.interop.state_dict import tensors_of
 from moda.models.mmdit import STREAMS, MMDiT, parse_stages
 
 MODA_B: dict[str, Any] = {
@@ -173,12 +174,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path} cannot be read as weights ({_first_line(error)}); download it again") from error
-    for level in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(level), dict):
-            content = content[level]
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds {type(content).__name__}, not a dictionary of weights")
-    return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    return tensors_of(content, path)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Averages of the weights, kept in float32 beside the optimizer's masters and sharded as these are."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,27 +53,20 @@ class EMA(L.Callback):
             share = 1 - average.decay(self.updates)
             torch._foreach_lerp_(self.shadows[average.label], weights, share)  # pyright: ignore[reportPrivateImportUsage]
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Inside, the network has the averaged weights. Every rank enters and leaves together."""
-        self._swap_in()
-        try:
-            yield
-        finally:
-            self._swap_out()
-
     def gather(self) -> dict[str, torch.Tensor] | None:
         """The averaged weights in whole, on rank 0's CPU; None elsewhere. A collective call."""
         assert self.masters is not None
         return self.masters.gather(self.shadow)
 
-    def _swap_in(self) -> None:
+    def swap_in(self) -> None:
+        """Give the network the averaged weights, until ``swap_out``. Every rank calls both together."""
         if self._before is not None:
             raise RuntimeError("the averaged weights are already in place")
         assert self.masters is not None
         self._before = self.masters.swap(self.shadow)
 
-    def _swap_out(self) -> None:
+    def swap_out(self) -> None:
+        """Give the network its own weights back."""
         assert self.masters is not None and self._before is not None
         self.masters.swap(self._before)
         self._before = None
@@ -106,10 +98,10 @@ class EMA(L.Callback):
             self.update()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_in()
+        self.swap_in()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_out()
+        self.swap_out()
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
