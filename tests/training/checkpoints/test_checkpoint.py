@@ -4,7 +4,15 @@ import pytest
 
 from moda.errors import UserError
 from moda.files import read_json
-from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, damage, describe, newest_complete, seal
+from moda.training.checkpoints.writer import (
+    MANIFEST,
+    CheckpointWriter,
+    damage,
+    describe,
+    files_of_rank,
+    newest_complete,
+    seal,
+)
 
 STATE = "weights-00000.safetensors"
 
@@ -58,6 +66,13 @@ def test_the_manifest_seals_every_file(tmp_path: Path) -> None:
     value = read_json(path / MANIFEST)
     assert value["step"] == 3 and value["identity"] == {"layout": "head59"} and set(value["files"]) == {STATE}
     assert damage(path) is None
+
+
+def test_each_rank_seals_its_own_files_and_nobody_those_half_written(tmp_path: Path) -> None:
+    for name in ("trainer.json", "loader-00000.json", "loader-00001.json", ".loader-00001.4242.tmp.json"):
+        (tmp_path / name).touch()
+    assert [path.name for path in files_of_rank(tmp_path, 0)] == ["loader-00000.json", "trainer.json"]
+    assert [path.name for path in files_of_rank(tmp_path, 1)] == ["loader-00001.json"]
 
 
 def test_keeping_one_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -150,8 +150,7 @@ class CheckpointWriter(L.Callback):
             write_pieces(temporary, OPTIMIZER, rank, masters.moments())
         for part in self.parts:
             part.save(temporary, rank)
-        mine = [path for path in sorted(temporary.iterdir()) if _rank_of(path) == rank]
-        return {path.name: describe(path) for path in mine}
+        return {path.name: describe(path) for path in files_of_rank(temporary, rank)}
 
     def _finish(self, trainer: L.Trainer, temporary: Path, final: Path, files: Files) -> Files:
         if trainer.is_global_zero:
@@ -190,10 +189,13 @@ def _everywhere(trainer: L.Trainer, act: Callable[[], Files]) -> tuple[Files, st
     return files, next((problem for _, problem in outcomes if problem), "")
 
 
-def _rank_of(path: Path) -> int:
-    """The rank whose file this is; what has no rank in its name is rank 0's."""
-    number = path.stem.rpartition("-")[2]
-    return int(number) if number.isdigit() else 0
+def files_of_rank(directory: Path, rank: int) -> list[Path]:
+    """The files that ``rank`` has written: KIND-RRRRR.*, and for rank 0 those without a rank in their name.
+
+    Hidden ones are another rank's, in the middle of being written, and will be renamed.
+    """
+    numbered = {path: path.stem.rpartition("-")[2] for path in sorted(directory.iterdir()) if path.name[0] != "."}
+    return [path for path, number in numbered.items() if (int(number) if number.isdigit() else 0) == rank]
 
 
 def _buffers(trainer: L.Trainer) -> dict[str, torch.Tensor]:
