@@ -10,6 +10,7 @@ from moda.data.schema import DatasetManifest
 from moda.data.shards import Clip, CorruptSampleError, FeatureShards
 from moda.errors import UserError
 from moda.eval.metrics.loudness import loudness, speech_span
+from moda.eval.pairing import Voice
 
 SHORTEST = 1.0  # seconds; a correlation over less says nothing
 
@@ -28,6 +29,10 @@ class HeldOutClip:
     @property
     def num_frames(self) -> int:
         return self.clip.num_frames
+
+    @property
+    def voice(self) -> Voice:
+        return Voice(self.clip.record.speaker, self.clip.record.source, self.num_frames)
 
     @property
     def duration(self) -> float:

@@ -53,7 +53,7 @@ def mean_pose(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
 
 def mismatched_audio(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
     """The model with another clip's sound: what moving like speech, but not like this speech, scores. Needs two clips."""
-    pairings = derangements(clips, settings.derangements, settings.seed)
+    pairings = derangements([clip.voice for clip in clips], settings.derangements, settings.seed)
     runs = [_perform(clips, [clips[i] for i in givers], k, settings) for k, givers in enumerate(pairings)]
     return [list(repetitions) for repetitions in zip(*runs, strict=True)]
 
