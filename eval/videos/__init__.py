@@ -1,0 +1,1 @@
+"""Scoring video files, of any method, under one protocol."""
