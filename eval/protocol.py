@@ -95,7 +95,7 @@ class Evaluation:
 def evaluate(protocol: Protocol) -> Evaluation:
     """Score the run: sample every row, apply every metric."""
     export = load_export(protocol.run)
-    root, manifest, notes = find_data(export, protocol)
+    root, manifest, notes = find_data(export, protocol.run, protocol.data, protocol.split)
     sampler = load_sampler(export, protocol.device)
     codec = load_codec(manifest.codec, manifest.codec_fingerprint)
     clips, left_out = load_clips(root, manifest, protocol.split, most=protocol.clips, seed=protocol.seed)
@@ -135,44 +135,44 @@ def _speed(clip: HeldOutClip, settings: Settings, faces: Faces, notes: list[str]
     return measure_speed(clip, settings, faces.codec, face)
 
 
-def find_data(export: Export, protocol: Protocol) -> tuple[Path, DatasetManifest, list[str]]:
+def find_data(export: Export, run: Path, data: Path | None, split: str) -> tuple[Path, DatasetManifest, list[str]]:
     """The data set to score on, and what a reader should know about it.
 
     Raises UserError when it cannot be found or its motion or speech features are not the model's.
     """
     trained_on = (export.config.get("data") or {}).get("path")
-    given = protocol.data or trained_on
+    given = data or trained_on
     if given is None:
-        raise UserError(f"{protocol.run} does not say which data set it was trained on; give data.path=DIR")
+        raise UserError(f"{run} does not say which data set it was trained on; give data.path=DIR")
     root = Path(given)
-    if protocol.data is None and not root.is_dir():
-        raise UserError(f"the data set {root} that {protocol.run} was trained on is not there; give data.path=DIR")
+    if data is None and not root.is_dir():
+        raise UserError(f"the data set {root} that {run} was trained on is not there; give data.path=DIR")
     manifest = DatasetManifest.load(root)
     if manifest.layout != export.layout:
-        raise UserError(f"{root} has motion layout {manifest.layout.name}, {protocol.run} has {export.layout.name}")
+        raise UserError(f"{root} has motion layout {manifest.layout.name}, {run} has {export.layout.name}")
     for what, ours, theirs in (
         ("motion codec", manifest.codec_fingerprint, export.codec_fingerprint),
         ("speech encoder", manifest.audio_fingerprint, export.audio_fingerprint),
     ):
         if ours != theirs:
             raise UserError(
-                f"{root} was made with another {what} than {protocol.run} was trained with "
+                f"{root} was made with another {what} than {run} was trained with "
                 f"({ours[:12]}, {theirs[:12]}); prepare the data set with the run's own"
             )
-    return root, manifest, _cautions(export, protocol, root, manifest)
+    return root, manifest, _cautions(export, split, root, manifest)
 
 
-def _cautions(export: Export, protocol: Protocol, root: Path, manifest: DatasetManifest) -> list[str]:
+def _cautions(export: Export, split: str, root: Path, manifest: DatasetManifest) -> list[str]:
     notes = []
     if manifest.fingerprint != export.dataset_fingerprint:
         notes.append(
             f"{root} is not the data set that the run was trained on ({manifest.fingerprint[:12]}, "
             f"{export.dataset_fingerprint[:12]}): whether its speakers are held out is not known"
         )
-    if protocol.split == "train":
+    if split == "train":
         notes.append("split train was trained on: these numbers are not held-out numbers")
     else:
-        shared = sorted(set(manifest.splits.get("train", ())) & set(manifest.splits.get(protocol.split, ())))
+        shared = sorted(set(manifest.splits.get("train", ())) & set(manifest.splits.get(split, ())))
         if shared:
             notes.append(f"speakers of the training split are scored: {', '.join(shared)}; prepare the data set again")
     return notes
