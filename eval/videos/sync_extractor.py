@@ -127,4 +127,4 @@ def on_canvas(frame: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.nda
 
 def _through_jpeg(bgr: np.ndarray) -> np.ndarray:
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
