@@ -24,8 +24,11 @@ class Collector(Protocol):
 class Extractor(Protocol):
     """name: under which its arrays are kept. needs_sound: whether they depend on the sound as well."""
 
-    name: str
-    needs_sound: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_sound(self) -> bool: ...
 
     def identity(self) -> dict[str, Any]:
         """Everything that could change its numbers, as JSON: network, hash of its weights, settings, version."""

