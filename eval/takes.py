@@ -16,7 +16,11 @@ class Take:
     lips, truth_lips: (T,) ``MotionCodec.lip_aperture`` of the two, in mouth widths.
     loudness: (T,) of the clip's own sound, or None when the data set holds no sound.
     speech: slice of the frames from the first to the last audible sound of every voice involved.
-    statistics: of the training set.
+    statistics: of the training set; of videos, of the reference.
+    found_lips, truth_found_lips: (T, K, 2) landmarks of the lips in distances of the eyes, NaN where no
+        face was found; shape, truth_shape: (I,) of the face at rest. None where no video was looked at.
+
+    Without a truth its arrays are NaN, and what is compared with it is undefined.
     """
 
     key: str
@@ -27,6 +31,10 @@ class Take:
     loudness: np.ndarray | None
     speech: slice
     statistics: MotionStatistics
+    found_lips: np.ndarray | None = None
+    truth_found_lips: np.ndarray | None = None
+    shape: np.ndarray | None = None
+    truth_shape: np.ndarray | None = None
 
     @property
     def fps(self) -> int:

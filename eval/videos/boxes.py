@@ -29,7 +29,7 @@ def face_box(source: VideoSource, protocol: Protocol, cache: FeatureCache, look:
         if not look:
             return None
         try:
-            box = _find(source, protocol)
+            box = find_face_box(source, protocol.margin, protocol.max_frames)
             cache.save(key, {"box": np.array([box.left, box.top, box.side])})
         except UserError as error:
             cache.save_failure(key, str(error))
@@ -37,12 +37,13 @@ def face_box(source: VideoSource, protocol: Protocol, cache: FeatureCache, look:
     return CropBox(left, top, side)
 
 
-def _find(source: VideoSource, protocol: Protocol) -> CropBox:
+def find_face_box(source: VideoSource, margin: float, max_frames: int) -> CropBox:
+    """The square around the largest face of every fifth frame. Raises UserError for too few faces."""
     boxes, seen = [], 0
     with FaceLandmarker() as landmarker:
-        for frame in islice(source.frames(), 0, protocol.max_frames, EVERY):
+        for frame in islice(source.frames(), 0, max_frames, EVERY):
             seen += 1
             boxes += [face.box for face in landmarker.detect(frame)[:1]]
     if len(boxes) < max(FEWEST * seen, 1):
         raise UserError(f"a face was found in {len(boxes)} of {seen} frames; there is nothing to crop by")
-    return crop_box(np.array(boxes), source.size, protocol.margin)
+    return crop_box(np.array(boxes), source.size, margin)

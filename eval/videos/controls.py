@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,11 @@ from moda.audio.encoder import SAMPLE_RATE
 from moda.build import build
 from moda.codec.base import MotionCodec
 from moda.errors import UserError
+from moda.eval.videos.boxes import find_face_box
+from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.source import VideoSource, open_source
+from moda.eval.videos.view import is_square
+from moda.face.crop import crop
 from moda.files import atomic_path
 from moda.generation.video import VideoWriter
 
@@ -31,24 +35,37 @@ CRF = 18  # what moda generate writes with
 
 @dataclass(frozen=True)
 class Control:
-    """One to be made. kind: a key of ``KINDS``; video, sound: the reference's. codec_spec: of the ceiling."""
+    """One to be made. kind: a key of ``KINDS``; video, sound: the reference's.
+
+    codec_spec: of the ceiling; margin, max_frames: of its crop, where frames are not square already.
+    """
 
     kind: str
     out: Path
     video: Path
     sound: Path | None
     codec_spec: Mapping[str, Any] | None = None
+    margin: float = 1.6
+    max_frames: int = 300
 
 
 def plan_control(
-    kind: str, folder: Path, key: str, video: Path, sound: Path | None, codec: MotionCodec | None = None,
+    kind: str,
+    folder: Path,
+    key: str,
+    video: Path,
+    sound: Path | None,
+    protocol: Protocol,
+    codec: MotionCodec | None = None,
     codec_spec: Mapping[str, Any] | None = None,
-) -> Control:  # fmt: skip
+) -> Control:
     """Where the control of this video lies or will lie. Raises UserError for a video that cannot be read."""
     source = open_source(video, sound)
-    made_from = [VERSION, kind, source.sha256, source.sound_sha256, CRF, codec.fingerprint if codec else None]
+    made_from: list[Any] = [VERSION, kind, source.sha256, source.sound_sha256, CRF]
+    if codec is not None:
+        made_from += [codec.fingerprint, codec.size, protocol.margin, protocol.max_frames]
     name = f"{key}-{sha256(json.dumps(made_from).encode()).hexdigest()[:12]}.mp4"
-    return Control(kind, folder / kind / name, video, sound, codec_spec)
+    return Control(kind, folder / kind / name, video, sound, codec_spec, protocol.margin, protocol.max_frames)
 
 
 def make_control(control: Control) -> None:
@@ -79,12 +96,21 @@ def _codec_ceiling(source: VideoSource, control: Control) -> Iterator[np.ndarray
     """The reference's motion, read and rendered by the codec on the face of its first frame."""
     assert control.codec_spec is not None
     codec = _codec(json.dumps(dict(control.codec_spec), sort_keys=True))
-    first = next(source.frames())
+    first = next(_faces(source, control))
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "first.png"
         cv2.imwrite(str(image), first[:, :, ::-1])
         portrait = codec.portrait(image)
-    return codec.decode(portrait, codec.encode(source.frames()).motion)
+    return codec.decode(portrait, codec.encode(islice(_faces(source, control), control.max_frames)).motion)
+
+
+def _faces(source: VideoSource, control: Control) -> Iterator[np.ndarray]:
+    """Square frames as they are, others cropped to the face at full resolution."""
+    if is_square(source.size):
+        side = min(source.size)
+        return (frame[:side, :side] for frame in source.frames())
+    box = find_face_box(source, control.margin, control.max_frames)
+    return (crop(frame, box, box.side) for frame in source.frames())
 
 
 KINDS: dict[str, Callable[[VideoSource, Control], Iterator[np.ndarray]]] = {

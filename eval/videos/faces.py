@@ -70,7 +70,7 @@ class _Faces:
 
     def finish(self) -> Arrays:
         codec, listener = self.extractor.codec, _Listener(self.extractor.landmarker)
-        codec.landmarker = listener  # in place of its own
+        vars(codec)["landmarker"] = listener  # in place of its own
         clip = codec.encode(_squares(self.view))
         return {
             "motion": clip.motion,

@@ -21,6 +21,7 @@ from moda.eval.videos.controls import Control, make_control, plan_control, write
 from moda.eval.videos.folder import Videos
 from moda.eval.videos.measure import Item
 from moda.eval.videos.parallel import for_each
+from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.source import VideoSource, open_source
 
 TITLES = {
@@ -59,7 +60,7 @@ class Material:
     codec_spec: Mapping[str, Any] | None = None
 
 
-def make_rows(material: Material, folder: Path, *, processes: int = 1, seed: int = 0) -> list[Row]:
+def make_rows(material: Material, folder: Path, protocol: Protocol, *, processes: int = 1, seed: int = 0) -> list[Row]:
     """All rows; videos of controls that are not in ``folder`` yet are made.
 
     Raises UserError for a method whose name is a row's, and where no clip of a method is one of the reference.
@@ -69,7 +70,7 @@ def make_rows(material: Material, folder: Path, *, processes: int = 1, seed: int
             raise UserError(f"the method {name!r} is called like a row of its own; rename its folder")
     methods = [_method_row(name, videos, material) for name, videos in material.methods.items()]
     basis = _basis(material)
-    controls = _made(basis, material, folder, processes)
+    controls = _made(basis, material, folder, protocol, processes)
     mismatched = _mismatched(basis, material, folder, seed)
     truth = [Row("ground_truth", TITLES["ground_truth"], "reference", basis)] if material.reference else []
     return [*truth, *controls, *([mismatched] if mismatched else []), *methods]
@@ -101,7 +102,7 @@ def _basis(material: Material) -> list[Item]:
     ]
 
 
-def _made(basis: Sequence[Item], material: Material, folder: Path, processes: int) -> list[Row]:
+def _made(basis: Sequence[Item], material: Material, folder: Path, protocol: Protocol, processes: int) -> list[Row]:
     """The rows of controls that are videos of their own."""
     codec = build(dict(material.codec_spec)) if material.codec_spec else None
     kinds = ["reencoded", *(["codec_ceiling"] if codec else []), "static"] if material.reference else ["static"]
@@ -111,7 +112,9 @@ def _made(basis: Sequence[Item], material: Material, folder: Path, processes: in
         for item in basis:
             ceiling = (codec, material.codec_spec) if kind == "codec_ceiling" else (None, None)
             try:
-                plans.append((item.key, plan_control(kind, folder, item.key, item.video, item.sound, *ceiling)))
+                plans.append(
+                    (item.key, plan_control(kind, folder, item.key, item.video, item.sound, protocol, *ceiling))
+                )
             except UserError as error:
                 rows[kind][1][item.key] = str(error)
     todo = [(key, control) for key, control in plans if not control.out.is_file()]
