@@ -1,5 +1,6 @@
 """What every metric is: a column of the report that scores one row."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,19 +16,21 @@ class Score:
     """One cell of the report.
 
     value: None where undefined (a motionless row correlates with nothing). interval: 95 %. n: clips it
-    rests on. per_clip: key of a clip to its value, where clips have one.
+    rests on. per_clip: key of a clip to its value, where clips have one. caution: why not to trust it.
     """
 
     value: float | None
     interval: tuple[float, float] | None = None
     n: int = 0
     per_clip: Mapping[str, float] = field(default_factory=dict)
+    caution: str = ""
 
 
 class Metric(ABC):
     """title, unit, better ("higher", "lower", "1", "0", "truth" or "") and meaning are what the report prints.
 
     group: the table it stands in, as "lips and sound" or "motion". digits: decimals shown.
+    needs_truth: whether it compares with a paired truth, and is undefined without.
     """
 
     title: str
@@ -36,6 +39,7 @@ class Metric(ABC):
     better: str = ""
     meaning: str
     digits: int = 2
+    needs_truth: bool = False
 
     @abstractmethod
     def score(self, clips: Sequence[Sequence[Take]], *, seed: int = 0) -> Score:
@@ -47,14 +51,7 @@ class ClipMetric(Metric):
 
     def score(self, clips: Sequence[Sequence[Take]], *, seed: int = 0) -> Score:
         by_clip = {takes[0].key: self.of_clip(takes) for takes in clips if takes}
-        by_clip = {key: value for key, value in by_clip.items() if np.isfinite(value)}
-        if not by_clip:
-            return Score(None)
-        values = np.array(list(by_clip.values()))
-        if len(values) < 2:  # one clip says nothing about spread
-            return Score(float(values[0]), None, 1, by_clip)
-        found = mean_interval(values, seed=seed)
-        return Score(found.value, (found.low, found.high), found.n, by_clip)
+        return mean_score(by_clip, seed=seed)
 
     def of_clip(self, takes: Sequence[Take]) -> float:
         """One clip's value: the mean over its takes, NaN where none defines it."""
@@ -65,3 +62,17 @@ class ClipMetric(Metric):
     @abstractmethod
     def of_take(self, take: Take) -> float:
         """One take's value, NaN where it is undefined."""
+
+
+def mean_score(by_clip: Mapping[str, float], *, seed: int = 0) -> Score:
+    """The mean of the clips whose value is finite, with its bootstrap interval."""
+    by_clip = {key: value for key, value in by_clip.items() if np.isfinite(value)}
+    if not by_clip:
+        return Score(None)
+    values = np.array(list(by_clip.values()))
+    if len(values) < 2:  # one clip says nothing about spread
+        return Score(float(values[0]), None, 1, by_clip, "a single clip")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the caution says it
+        found = mean_interval(values, seed=seed)
+    return Score(found.value, (found.low, found.high), found.n, by_clip, found.caution)

@@ -24,6 +24,7 @@ class LipCorrelation(ClipMetric):
 
     title = "lip aperture r"
     group = "lips and sound"
+    needs_truth = True
     better = "higher"
     meaning = "Pearson correlation of the opening of the lips with ground truth, from the first to the last sound"
 
@@ -35,6 +36,7 @@ class DimensionCorrelation(ClipMetric):
     """Correlation of one named subset of the layout (its mean over dimensions) with the truth's, within the speech."""
 
     group = "lips and sound"
+    needs_truth = True
     better = "higher"
 
     def __init__(self, subset: str = "jaw_open", title: str = "jaw opening r"):

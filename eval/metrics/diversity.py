@@ -37,6 +37,7 @@ class Liveliness(ClipMetric):
 
     title = "lip range"
     unit = "× truth"
+    needs_truth = True
     better = "1"
     meaning = "standard deviation over time of the opening of the lips, divided by that of ground truth"
 
@@ -49,6 +50,7 @@ class MotionRange(ClipMetric):
 
     title = "motion range"
     unit = "× truth"
+    needs_truth = True
     better = "1"
     meaning = "standard deviation over time, averaged over all dimensions, divided by that of ground truth"
 

@@ -12,6 +12,7 @@ class LipLandmarkDistance(ClipMetric):
     title = "lip landmark distance"
     group = "lips and sound"
     unit = "% of eye distance"
+    needs_truth = True
     better = "lower"
     meaning = (
         "mean distance of 40 landmarks of the lips to ground truth's in the same frame, measured from the eyes, in "
@@ -32,6 +33,7 @@ class FaceShapeDistance(ClipMetric):
     title = "face shape distance"
     group = "identity"
     unit = "%"
+    needs_truth = True
     better = "lower"
     meaning = (
         "root mean square distance of the landmarks of the median face, head pose taken out, to ground truth's, in "

@@ -28,6 +28,7 @@ class FrechetMotion(Metric):
     """
 
     title = "Fréchet motion"
+    needs_truth = True
     better = "lower"
     meaning = (
         "squared Fréchet distance of poses and velocities to ground truth, in standard deviations of the training set, "

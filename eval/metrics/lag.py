@@ -38,6 +38,7 @@ class Lag(ClipMetric):
     title = "lag"
     group = "lips and sound"
     unit = "frames"
+    needs_truth = True
     better = "0"
     meaning = "frames by which the lips are late against ground truth (best cross-correlation within 10 frames)"
 
@@ -50,6 +51,7 @@ class WithinOneFrame(ClipMetric):
 
     title = "lag ≤ 1"
     group = "lips and sound"
+    needs_truth = True
     better = "higher"
     meaning = "share of the clips whose lips lag or lead ground truth by one frame at most"
 

@@ -17,6 +17,7 @@ class Smoothness(ClipMetric):
 
     title = "jerk"
     unit = "× truth"
+    needs_truth = True
     better = "1"
     meaning = "smoothness: mean absolute jerk over all dimensions, divided by that of ground truth"
 

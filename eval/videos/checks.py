@@ -1,0 +1,91 @@
+"""Do the controls fall where they must? If not, the numbers beside them mean nothing."""
+
+from dataclasses import dataclass
+
+from moda.eval.metrics.base import Score
+from moda.eval.videos.evaluate import VideoEvaluation
+
+
+@dataclass(frozen=True)
+class Check:
+    """passed: None where it cannot be told. what: the expectation in words; seen: the numbers."""
+
+    what: str
+    passed: bool | None
+    seen: str
+
+
+def checks_of(evaluation: VideoEvaluation) -> list[Check]:
+    """Every check that the rows allow."""
+    rows = evaluation.scores.rows
+    methods = [row.name for row in evaluation.rows if row.kind == "method"]
+    found = []
+    for column, above, what in (
+        ("sync_c", True, "Sync-C with another clip's sound is below"),
+        ("sync_d", False, "Sync-D with another clip's sound is above"),
+        ("audio_visual_correlation", True, "the lips follow another clip's sound less than"),
+        ("within", True, "another clip's sound is in sync less often than"),
+    ):
+        wrong = rows.get("mismatched_audio", {}).get(column)
+        for name in ("ground_truth", *methods):
+            right = rows.get(name, {}).get(column)
+            if wrong and right and wrong.value is not None and right.value is not None:
+                better = right.value > wrong.value if above else right.value < wrong.value
+                found.append(
+                    Check(
+                        f"{what} the own sound of {_title(evaluation, name)}", better, f"{_text(wrong)}, {_text(right)}"
+                    )
+                )
+    found += _static(evaluation)
+    found += _reencoded(evaluation)
+    return found
+
+
+def _static(evaluation: VideoEvaluation) -> list[Check]:
+    rows, found = evaluation.scores.rows, []
+    static = rows.get("static", {})
+    if moves := static.get("head_range"):
+        found.append(
+            Check("a static image does not turn its head (below 0.5°)", (moves.value or 0) < 0.5, _text(moves))
+        )
+    follows = static.get("audio_visual_correlation")
+    if "static" in rows:
+        value = follows.value if follows and follows.value is not None else None
+        seen = "undefined, as nothing moves" if value is None else _text(follows)
+        found.append(
+            Check(
+                "the lips of a static image do not follow the sound (|r| below 0.2)",
+                value is None or abs(value) < 0.2,
+                seen,
+            )
+        )
+    video, truth = evaluation.labels.get("video", ""), rows.get("reencoded", {})
+    if video in static and video in truth:
+        found.append(Check(
+            f"a static image is further from the truth in {video} than the truth re-encoded",
+            (static[video].value or 0) > (truth[video].value or 0), f"{_text(static[video])}, {_text(truth[video])}",
+        ))  # fmt: skip
+    return found
+
+
+def _reencoded(evaluation: VideoEvaluation) -> list[Check]:
+    rows, found = evaluation.scores.rows, []
+    methods = [row.name for row in evaluation.rows if row.kind == "method"]
+    for label in (evaluation.labels.get("image", ""), evaluation.labels.get("video", "")):
+        again = rows.get("reencoded", {}).get(label)
+        for name in methods:
+            other = rows.get(name, {}).get(label)
+            if again and other and again.value is not None and other.value is not None:
+                what = f"the truth re-encoded is nearer to the truth in {label} than {_title(evaluation, name)}"
+                found.append(Check(what, again.value < other.value, f"{_text(again)}, {_text(other)}"))
+    return found
+
+
+def _title(evaluation: VideoEvaluation, name: str) -> str:
+    return next(row.title for row in evaluation.rows if row.name == name)
+
+
+def _text(score: Score | None) -> str:
+    if score is None or score.value is None:
+        return "undefined"
+    return f"{score.value:.3g}"

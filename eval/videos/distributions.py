@@ -1,0 +1,124 @@
+"""Fréchet and kernel distances of a row's features to the reference's, from the cache, a clip at a time."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from moda.errors import UserError
+from moda.eval.distances import extrapolate_frechet, frechet_distance, kernel_distance, too_few
+from moda.eval.intervals import Interval, frechet_difference, frechet_interval, leading_components
+from moda.eval.metrics.base import Score
+from moda.eval.moments import Moments
+from moda.eval.videos.measure import Measured
+
+MOST_FOR_KID = 4096  # features; more are thinned evenly, so that memory stays the same
+FEWEST_TO_EXTRAPOLATE = 8  # clips
+
+
+@dataclass(frozen=True)
+class FeatureSet(Sequence):
+    """The features of one row's clips, (T, D) each, read when asked for."""
+
+    clips: Sequence[Measured]
+    extractor: str
+
+    @cached_property
+    def usable(self) -> list[Measured]:
+        return [clip for clip in self.clips if self.extractor not in clip.problems and self.extractor in clip.keys]
+
+    def __len__(self) -> int:
+        return len(self.usable)
+
+    def __getitem__(self, index):
+        return self._of(self.usable[index])
+
+    def _of(self, clip: Measured) -> np.ndarray:
+        arrays = clip.get(self.extractor)
+        assert arrays is not None
+        return arrays["features"]
+
+    def by_key(self) -> Iterator[tuple[str, np.ndarray]]:
+        for clip in self.usable:
+            yield clip.key, self._of(clip)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Of all features together."""
+        total: Moments | None = None
+        for _, features in self.by_key():
+            total = (Moments.empty(features.shape[1]) if total is None else total).update(features)
+        assert total is not None, "asked for with at least one clip"
+        return total
+
+    def projected(self, basis: Tensor) -> dict[str, Moments]:
+        """Moments of each clip in the coordinates of ``basis`` (D, K)."""
+        return {key: Moments.of(features @ basis.numpy()) for key, features in self.by_key()}
+
+    def thinned(self, most: int) -> tuple[np.ndarray, list[str]]:
+        """At most ``most`` features, evenly over all clips, and the clip of each."""
+        step = max(1, -(-self.moments.count // most))
+        parts = [(key, features[::step]) for key, features in self.by_key()]
+        return np.concatenate([part for _, part in parts]), [key for key, part in parts for _ in part]
+
+
+def distance_scores(
+    row: FeatureSet, reference: FeatureSet, label: str, *, paired: bool, resamples: int, seed: int, extrapolate: bool,
+    fewest: int = 0,
+) -> dict[str, Score]:  # fmt: skip
+    """``label``, its KID and its extrapolation to infinitely many features.
+
+    paired: whether the reference's clips are those of the row, and are drawn together. fewest: a caution
+    stands beside a distance from fewer features. Empty where either has no features.
+    """
+    if not len(row) or not len(reference):
+        return {}
+    ours, theirs = row.moments, reference.moments
+    count = min(ours.count, theirs.count)
+    value = frechet_distance(ours, theirs)
+    cautions = [too_few(count, ours.dimensions, label) or ""]
+    if count < fewest:
+        cautions.append(f"{label}: {count} features; the protocol asks for {fewest}")
+    interval: Interval | None = None
+    if len(row) > 1:
+        basis = leading_components([ours, theirs])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cautions say it
+            other = reference.projected(basis) if paired else theirs.project(basis)
+            interval = frechet_interval(row.projected(basis), other, resamples=resamples, seed=seed).around(value)
+        cautions.append(interval.caution)
+    bounds = (max(interval.low, 0.0), interval.high) if interval else None
+    scores = {label: Score(value, bounds, len(row), caution="; ".join(filter(None, cautions)))}
+    if count > 1:
+        (a, clips_a), (b, clips_b) = row.thinned(MOST_FOR_KID), reference.thinned(MOST_FOR_KID)
+        kernel = kernel_distance(a, b, clips_a=clips_a, clips_b=clips_b)
+        spread = (kernel.value - 1.96 * kernel.error, kernel.value + 1.96 * kernel.error)
+        scores[f"KID {label}"] = Score(1000 * kernel.value, (1000 * spread[0], 1000 * spread[1]), len(row))
+    if extrapolate and min(len(row), len(reference)) >= FEWEST_TO_EXTRAPOLATE:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            line = extrapolate_frechet(row, reference, seed=seed)
+        band = (line.value - 1.96 * line.error, line.value + 1.96 * line.error)
+        scores[f"{label}∞"] = Score(line.value, band, len(row), caution=line.caution)
+    return scores
+
+
+def distance_difference(
+    first: FeatureSet, second: FeatureSet, reference: FeatureSet, *, paired: bool, resamples: int, seed: int
+) -> Interval | None:
+    """First minus second, over the clips that all have; None for fewer than two."""
+    if not (len(first) and len(second) and len(reference)):
+        return None
+    basis = leading_components([first.moments, second.moments, reference.moments])
+    other = reference.projected(basis) if paired else reference.moments.project(basis)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return frechet_difference(
+                first.projected(basis), second.projected(basis), other, resamples=resamples, seed=seed
+            )
+    except UserError:
+        return None
