@@ -76,12 +76,12 @@ def _examples(evaluation: Evaluation, out: Path) -> tuple[list[Example], Compari
             face = _face(evaluation, key) if "model" in takes and number < SHOWCASES else None
             strips = make_strips(codec, face, takes["model"]) if face else {}
             curves = motion_curves(clips[key], {ROWS[row].title: take for row, take in takes.items()}) if takes else ""
-            pictures = {panel: _jpeg(strip) for panel, strip in strips.items()}
+            pictures = {panel: jpeg_url(strip) for panel, strip in strips.items()}
             examples.append(Example(clips[key], why, Markup(curves), pictures))
             if face and comparison is None:
                 path = out / "comparison.mp4"
                 poster = write_panels(path, codec, face, clips[key], takes["model"])
-                comparison = Comparison(examples[-1], path, _jpeg(poster))
+                comparison = Comparison(examples[-1], path, jpeg_url(poster))
             advance()
     return examples, comparison
 
@@ -108,25 +108,34 @@ def _page(
 ) -> str:
     run, video = evaluation.protocol.run, evaluation.protocol.video
     series = read_series(run / "metrics.jsonl")
-    environment = jinja2.Environment(
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            name=run.resolve().name,
+            results=results,
+            headline=_headline(results),
+            tables=tables_of(results),
+            emphasized=["model"],
+            clips=_per_clip(results),
+            examples=examples,
+            panels=PANELS,
+            comparison=comparison,
+            compared=_video_source(comparison.path, out) if comparison else None,
+            generated=_video_source(video, out) if video else None,
+            training=Markup(training_curves(series)) if series else None,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Templates of eval/templates; whatever is put into them is escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("moda.eval"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
-        name=run.resolve().name,
-        results=results,
-        headline=_headline(results),
-        tables=tables_of(results),
-        clips=_per_clip(results),
-        examples=examples,
-        panels=PANELS,
-        comparison=comparison,
-        compared=_video_source(comparison.path, out) if comparison else None,
-        generated=_video_source(video, out) if video else None,
-        training=Markup(training_curves(series)) if series else None,
     )
 
 
@@ -174,6 +183,7 @@ def _video_source(path: Path, out: Path) -> str:
     return f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _jpeg(rgb: np.ndarray) -> str:
+def jpeg_url(rgb: np.ndarray) -> str:
+    """A uint8 RGB picture as a data URL."""
     _, data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -78,7 +78,7 @@ def test_without_pictures_the_report_is_written_and_says_so(tiny_dataset, make_r
 
 def test_the_command_writes_and_prints(filmed_dataset, make_run, codec, capsys):
     run = make_run(filmed_dataset)
-    assert main(["evaluate", f"run={run}", "steps=1", "seeds=2", "derangements=1", "examples=1"]) == 0
+    assert main(["evaluate", f"run={run}", "protocol=motion", "steps=1", "seeds=2", "derangements=1", "examples=1"]) == 0
     printed = capsys.readouterr().out
     assert (run / "evaluation" / "report.html").is_file()
     results = json.loads((run / "evaluation" / "results.json").read_text())
@@ -99,7 +99,7 @@ def test_the_command_writes_and_prints(filmed_dataset, make_run, codec, capsys):
 )
 def test_the_command_reports_errors_in_one_line(filmed_dataset, make_run, codec, capsys, overrides, message):
     run = make_run(filmed_dataset)
-    assert main(["evaluate", *(text.format(run=run) for text in overrides)]) == 1
+    assert main(["evaluate", "protocol=motion", *(text.format(run=run) for text in overrides)]) == 1
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
     assert not (run / "evaluation").exists()

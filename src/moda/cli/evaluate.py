@@ -1,4 +1,4 @@
-"""``moda evaluate``: score a run on held-out speakers, write results.json and the report page."""
+"""``moda evaluate``: score videos, or a run, under a protocol; write results.json and the report page."""
 
 from pathlib import Path
 from typing import Any
@@ -7,31 +7,88 @@ from omegaconf import DictConfig, OmegaConf
 
 from moda.cli.hydra_app import run_hydra
 
+# settings that only make sense for a run
+OF_A_RUN = {"data": {"path": None}, "split": "test", "clips": 50, "steps": None, "guidance": None, "seed": 0}
+
 
 def main(argv: list[str]) -> int:
-    return run_hydra("evaluate", evaluate, argv)
+    if "protocol=motion" in argv:  # other settings altogether
+        return run_hydra("evaluate_motion", evaluate_motion, argv)
+    return run_hydra("evaluate", evaluate_videos, argv)
 
 
-def evaluate(config: DictConfig) -> None:
-    """Run the protocol that ``config`` (conf/evaluate.yaml) describes and say where the results are."""
-    from rich.console import Console
+def evaluate_videos(config: DictConfig) -> None:
+    """Score what ``config`` (conf/evaluate.yaml) describes and say where the results are."""
+    from moda.eval.videos.evaluate import evaluate
+    from moda.eval.videos.output import write_results
 
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    request = request_of(values)
+    evaluation = evaluate(request)
+    written, table, notes = write_results(evaluation, request.out, values["wandb"], values["project"])
+    _say(table, notes, written)
+
+
+def request_of(values: dict[str, Any]) -> Any:
+    """``moda.eval.videos.evaluate.Request`` from the composed configuration."""
+    from moda.build import build
+    from moda.errors import UserError
+    from moda.eval.videos.evaluate import Request
+    from moda.eval.videos.from_run import RunSettings
+    from moda.eval.videos.networks import Networks
+
+    run = values["run"]
+    if run is None and (idle := [name for name, default in OF_A_RUN.items() if values[name] != default]):
+        raise UserError(
+            f"{', '.join(idle)}: only a run has such settings; leave them out with generated=DIR, or give run=RUN"
+        )
+    settings = None
+    if run is not None:
+        own = {name: values[name] for name in OF_A_RUN if name != "data"}
+        data = values["data"]["path"]
+        settings = RunSettings(Path(run), data=Path(data) if data else None, device=values["devices"][0], **own)
+    paths = {name: Path(values[name]) if values[name] else None for name in ("generated", "reference", "cache")}
+    name = Path(values["generated"]).resolve().name if values["generated"] else "videos"
+    out = Path(values["out"] or (Path(run) / "evaluation" if run else Path("evaluation") / name))
+    return Request(
+        protocol=build(values["protocol"]),
+        metrics={name: build(spec) for name, spec in values["metrics"].items()},
+        networks=Networks(**values["networks"]),
+        out=out,
+        pattern=values["pattern"],
+        run=settings,
+        codec_spec=values["codec"],
+        processes=values["processes"],
+        devices=tuple(values["devices"]),
+        **paths,
+    )
+
+
+def evaluate_motion(config: DictConfig) -> None:
+    """Score the motion of the run that ``config`` (conf/evaluate_motion.yaml) describes."""
     from moda.eval.protocol import evaluate as run_protocol
     from moda.eval.protocol import results_of
     from moda.eval.report import write_report
-    from moda.eval.tables import markdown, tables_of
+    from moda.eval.tables import tables_of
 
     protocol = protocol_of(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
     evaluation = run_protocol(protocol)
     out = protocol.out or protocol.run / "evaluation"
     written = write_report(evaluation, out)
+    _say(tables_of(results_of(evaluation)), evaluation.notes, written)
+
+
+def _say(tables: Any, notes: Any, written: Any) -> None:
+    from rich.console import Console
+
+    from moda.eval.tables import markdown
+
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    tables = tables_of(results_of(evaluation))
     table = markdown(tables)
     if console.is_terminal and console.width < len(table.splitlines()[0]):
         table = markdown(tables, intervals=False)
     console.print(f"\n{table}")
-    for note in evaluation.notes:
+    for note in notes:
         console.print(f"\nnote: {note}")
     console.print("\n" + "\n".join(f"{name:<11} {path}" for name, path in written.items()))
 
@@ -42,8 +99,9 @@ def protocol_of(values: Any) -> Any:
     from moda.errors import UserError
     from moda.eval.protocol import Protocol
 
+    del values["protocol"]
     if values["run"] == "???":
-        raise UserError("run is not given; name a trained run, as in: moda evaluate run=runs/dit")
+        raise UserError("run is not given; name a trained run, as in: moda evaluate run=runs/dit protocol=motion")
     values["data"] = values["data"]["path"]
     values["metrics"] = {name: build(spec) for name, spec in values["metrics"].items()}
     paths = {name: Path(values[name]) for name in ("run", "data", "out", "video") if values[name] is not None}

@@ -35,7 +35,7 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
         # Hydra goes on with where it looked and which type it met
         reason = re.split(r" full_key:| Config search path:| See https:", reason)[0]
         reason = re.sub(r"Key '(.*)' is not in struct", r"there is no setting '\1'", reason)
-        raise UserError(f"{reason}; moda {config_name} --help lists the settings") from error
+        raise UserError(f"{reason}; moda {config_name.partition('_')[0]} --help lists the settings") from error
 
 
 def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:
@@ -56,7 +56,7 @@ def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], arg
             return None
 
     before = sys.argv
-    sys.argv = [f"moda {config_name}", *argv]
+    sys.argv = [f"moda {config_name.partition('_')[0]}", *argv]
     try:
         hydra.main(version_base=None, config_path="pkg://moda.conf", config_name=config_name)(task)()
     finally:
