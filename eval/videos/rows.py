@@ -167,4 +167,4 @@ def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: i
 def _voice(key: str, source: VideoSource) -> Voice:
     """Clips of one name say the same, whichever method made them."""
     clip = key.partition("@")[0]
-    return Voice(clip, clip, source.num_frames)
+    return Voice(clip, f"{clip}.mp4", source.num_frames)
