@@ -92,7 +92,8 @@ def distance_scores(
         cautions.append(interval.caution)
     bounds = (max(interval.low, 0.0), interval.high) if interval else None
     scores = {label: Score(value, bounds, len(row), caution="; ".join(filter(None, cautions)))}
-    if count > 1:
+    if count > 1 and {clip.sha256 for clip in row.usable} != {clip.sha256 for clip in reference.usable}:
+        # of a set with itself it is negative: every feature meets its own copy
         (a, clips_a), (b, clips_b) = row.thinned(MOST_FOR_KID), reference.thinned(MOST_FOR_KID)
         kernel = kernel_distance(a, b, clips_a=clips_a, clips_b=clips_b)
         spread = (kernel.value - 1.96 * kernel.error, kernel.value + 1.96 * kernel.error)

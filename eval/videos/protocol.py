@@ -26,7 +26,6 @@ class Protocol:
     jpeg: whether crops go through JPEG on their way to SyncNet, as there.
     fid_stride: every how many frames one is used. fid_frames: below so many frames a caution stands beside FID.
     fvd_frames, fvd_stride: length of a clip for FVD, and frames from one to the next.
-    identity_frames: evenly spaced frames whose identity and emotion are looked at.
     resamples, seed: of the bootstrap.
     """
 
@@ -49,7 +48,6 @@ class Protocol:
     fid_frames: int = 10_000
     fvd_frames: int = 16
     fvd_stride: int = 16
-    identity_frames: int = 8
     resamples: int = 1000
     seed: int = 0
 
@@ -62,7 +60,7 @@ class Protocol:
             raise UserError(f"protocol.fps={self.fps}: SyncNet sees 25 frames a second; other rates are converted")
         if self.pad is not None and (self.size is None or self.pad < self.size):
             raise UserError(f"protocol.pad={self.pad} must be at least protocol.size={self.size}")
-        for name in ("fid_stride", "fvd_frames", "fvd_stride", "identity_frames", "min_track", "max_seconds"):
+        for name in ("fid_stride", "fvd_frames", "fvd_stride", "min_track", "max_seconds"):
             if getattr(self, name) <= 0:
                 raise UserError(f"protocol.{name}={getattr(self, name)} must be positive")
 

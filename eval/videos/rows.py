@@ -141,7 +141,9 @@ def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: i
     left_out: dict[str, str] = {}
     for item in basis:
         try:
-            sources[item.key] = open_source(item.video, item.sound)
+            source = open_source(item.video, item.sound)
+            source.audio()  # nobody can be given a silent clip's sound
+            sources[item.key] = source
         except UserError as error:
             left_out[item.key] = str(error)
     able = [item for item in basis if item.key in sources]
@@ -155,11 +157,7 @@ def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: i
         if voices[giver].source == _voice(item.key, sources[item.key]).source:
             left_out[item.key] = "there is no clip with another sound to give it"
             continue
-        try:
-            sound = write_other_sound(folder, item.key, sources[other.key], sources[item.key].num_frames)
-        except UserError as error:
-            left_out[item.key] = f"the sound of {other.key} cannot be read: {error}"
-            continue
+        sound = write_other_sound(folder, item.key, sources[other.key], sources[item.key].num_frames)
         items.append(Item(item.key, item.video, sound, item.box_of))
     return Row(name, title, "control", items, left_out) if items or left_out else None
 

@@ -56,9 +56,14 @@ class VideoSource:
         Raises UserError where the file is damaged: half a video is not scored as a whole one.
         """
         count = 0
-        for _, frame in _reader(self.path, self.fps).frames(range(self.num_frames)):
-            count += 1
-            yield frame
+        try:
+            for _, frame in _reader(self.path, self.fps).frames(range(self.num_frames)):
+                count += 1
+                yield frame
+        except DecordFailure:  # also of sound videos
+            for _, frame in PatientReader(self.path, self.fps).frames(range(count, self.num_frames)):
+                count += 1
+                yield frame
         if count < self.num_frames:
             raise UserError(f"only {count} of its {self.num_frames} frames can be read; it is damaged or cut short")
 
@@ -85,5 +90,5 @@ def open_source(path: str | Path, sound: str | Path | None = None, fps: int = 25
 def _reader(path: Path, fps: int) -> FrameReader | PatientReader:
     try:
         return FrameReader(path, fps)
-    except DecordFailure:  # also some sound videos
+    except UserError:  # decord gives up on some sound videos, and on a few widths
         return PatientReader(path, fps)
