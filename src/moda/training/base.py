@@ -48,6 +48,7 @@ class TrainingModule(L.LightningModule):
     network: nn.Module
     network_spec: Mapping[str, Any]
     previous: int
+    makes_motion = True  # whether there is something to preview
 
     def __init__(self, setup: Setup):
         super().__init__()

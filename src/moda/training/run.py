@@ -123,6 +123,10 @@ def _trainer(
     ema = EMA(**config["ema"])
     consensus = Consensus(("signal", *FLAGS))
     guard = NonFiniteGuard(run_dir / "failures", consensus, config["seed"], run_dir / "checkpoints")
+    if config["preview"]["every"] and not module.makes_motion:
+        raise UserError(
+            f"preview.every={config['preview']['every']}: task={config['task']['name']} makes no motion; give preview.every=0"
+        )
     writer = CheckpointWriter(
         run_dir / "checkpoints",
         **config["checkpoint"],
@@ -139,7 +143,7 @@ def _trainer(
         guard,
         ema,
         recorder,
-        Preview(run_dir / "previews", data.val_shards, ema, **config["preview"]),
+        *([Preview(run_dir / "previews", data.val_shards, ema, **config["preview"])] if module.makes_motion else []),
         TrainingProgress(f"{config['task']['name']} {run_dir}", recorder),
         writer,
     ]
