@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from moda.codec.head.codec import HeadCodec
+from moda.codec.head.codec import HeadCodec, follow
 from moda.eval.videos.extractor import Arrays
 from moda.eval.videos.view import View
 from moda.face.landmarker import Face, FaceLandmarker
@@ -25,16 +25,19 @@ LIPS = (
 
 
 class _Listener:
-    """A landmarker that keeps the lips of what it finds."""
+    """A landmarker that keeps the lips of the face that the codec follows."""
 
     def __init__(self, landmarker: FaceLandmarker):
         self.landmarker = landmarker
+        self.last: Face | None = None
         self.lips: list[np.ndarray] = []
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
-        faces = self.landmarker.detect(rgb)
-        self.lips.append(lips_of(faces[0]) if faces else np.full((len(LIPS), 2), np.nan))
-        return faces
+        """The one face that is followed, or none."""
+        face = follow(self.landmarker.detect(rgb), self.last)
+        self.last = face or self.last
+        self.lips.append(np.full((len(LIPS), 2), np.nan) if face is None else lips_of(face))
+        return [] if face is None else [face]
 
 
 class FaceExtractor:

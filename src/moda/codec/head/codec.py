@@ -88,7 +88,7 @@ class HeadCodec:
         rows, unposed, found = [], [], []
         last: Face | None = None
         for frame in frames:
-            face = _follow(self.landmarker.detect(frame), last)
+            face = follow(self.landmarker.detect(frame), last)
             found.append(face is not None)
             if face is None:
                 continue
@@ -184,7 +184,8 @@ def _lip_height(unposed: np.ndarray) -> float:
     return float((lower - upper).mean())
 
 
-def _follow(faces: list[Face], last: Face | None) -> Face | None:
+def follow(faces: list[Face], last: Face | None) -> Face | None:
+    """Of several faces the one nearest to the last one, at first the first; None where there is none."""
     if not faces or last is None:
         return faces[0] if faces else None
     centre = last.landmarks[:, :2].mean(0)
