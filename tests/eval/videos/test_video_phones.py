@@ -10,7 +10,7 @@ from video_support import PROTOCOL, write_video
 from moda.errors import UserError
 from moda.eval.metrics.closure import BilabialClosure
 from moda.eval.takes import Take
-from moda.eval.videos.phones import PhoneExtractor, peaks
+from moda.eval.videos.phones import BILABIALS, PhoneExtractor, peaks
 from moda.eval.videos.source import open_source
 from moda.eval.videos.view import View
 from moda.motion.layout import get_layout
@@ -29,6 +29,12 @@ def test_peaks_are_the_maxima_of_runs_also_at_the_ends():
     curve = np.array([0.9, 0.1, 0.4, 0.8, 0.5, 0.1, 0.3, 0.1, 0.7])
     assert peaks(curve, 0.35).tolist() == [0, 3, 8]
     assert peaks(np.zeros(5), 0.35).tolist() == []
+
+
+def test_the_outputs_are_those_of_p_b_and_m():
+    names = pytest.importorskip("hama.vocab").Vocabulary.load(None).decoder
+    assert {names[i][0] for i in BILABIALS} == {"p", "b", "m"}
+    assert {i for i, name in enumerate(names) if name[0] in "pbm"} == set(BILABIALS)
 
 
 def test_lips_that_shut_at_every_bilabial_score_one_and_elsewhere_nothing():
