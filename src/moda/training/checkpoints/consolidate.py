@@ -35,7 +35,9 @@ def weights_of(checkpoint: Path, average: str | None = EXPONENTIAL) -> dict[str,
     if not weights:
         known = ", ".join(sorted({name.split("/")[0] for name in reader.shapes}))
         raise UserError(f"{checkpoint} holds no average {average!r}; it has {known}")
-    return weights
+    trained = PieceReader(checkpoint, WEIGHTS)  # buffers, which are not averaged
+    buffers = {name: trained.read(name).reshape(shape) for name, shape in trained.shapes.items() if name not in weights}
+    return weights | buffers
 
 
 def export_of(checkpoint: Path, module: TrainingModule, config: Mapping[str, Any], shards: FeatureShards) -> Export:
@@ -57,9 +59,9 @@ def export_run(run_dir: Path, out: Path | None, step: int | None, average: str |
     else:
         checkpoint = _checkpoint(run_dir / "checkpoints", step)
         step, weights, label = step_of(checkpoint), weights_of(checkpoint, average), average or "trained"
-    network = export.network if export.task == "dit" else export.vae
+    network = export.vae if export.task == "motion_vae" else export.network
     network.load_state_dict(weights, strict=False)
-    if export.task != "dit":
+    if export.task == "motion_vae":
         module = export.config["task"]["module"]
         measure_latents(network, FeatureShards(export.config["data"]["path"], "train"), module["latent_frames"])
     export.step = step

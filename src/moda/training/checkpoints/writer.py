@@ -22,7 +22,6 @@ import torch
 from moda.data.module import ShardDataModule
 from moda.errors import UserError
 from moda.files import read_json, sha256_of, write_json
-from moda.training.checkpoints.masters import Masters
 from moda.training.checkpoints.pieces import PieceReader, whole_pieces, write_pieces
 from moda.training.distributed.strategies import masters_of, trained_network
 
@@ -164,15 +163,14 @@ class CheckpointWriter(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore weights, moments and parts from the directory given to ``fit``."""
         directory = Path(checkpoint["directory"])
-        restore(masters_of(trainer), directory)
+        weights = PieceReader(directory, WEIGHTS)
+        masters = masters_of(trainer)
+        masters.load(weights)
+        masters.load_moments(PieceReader(directory, OPTIMIZER))
+        for name, buffer in _buffers(trainer).items():  # running statistics of batch norms and the like
+            buffer.copy_(weights.read(name).reshape(buffer.shape))
         for part in self.parts:
             part.load(directory, trainer.global_rank)
-
-
-def restore(masters: Masters, directory: Path) -> None:
-    """Weights and moments of a checkpoint, whatever number of ranks wrote it."""
-    masters.load(PieceReader(directory, WEIGHTS))
-    masters.load_moments(PieceReader(directory, OPTIMIZER))
 
 
 def _everywhere(trainer: L.Trainer, act: Callable[[], Files]) -> tuple[Files, str]:
