@@ -3,18 +3,18 @@
 Measured by MediaPipe through the head codec, on any method's frames alike.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 
-from moda.codec.head.codec import HeadCodec, follow
+from moda.codec.head.codec import HeadCodec
+from moda.codec.head.reading import Reading
 from moda.eval.videos.extractor import Arrays
 from moda.eval.videos.view import View
-from moda.face.landmarker import Face, FaceLandmarker
+from moda.face.landmarker import Face
 
 VERSION = 1
 EYES = (33, 263)  # outer corners: of the eye left in the image, and of the other
@@ -22,22 +22,6 @@ LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
     78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
 )  # fmt: skip  # MediaPipe's outer ring, then its inner one
-
-
-class _Listener:
-    """A landmarker that keeps the lips of the face that the codec follows."""
-
-    def __init__(self, landmarker: FaceLandmarker):
-        self.landmarker = landmarker
-        self.last: Face | None = None
-        self.lips: list[np.ndarray] = []
-
-    def detect(self, rgb: np.ndarray) -> list[Face]:
-        """The one face that is followed, or none."""
-        face = follow(self.landmarker.detect(rgb), self.last)
-        self.last = face or self.last
-        self.lips.append(np.full((len(LIPS), 2), np.nan) if face is None else lips_of(face))
-        return [] if face is None else [face]
 
 
 class FaceExtractor:
@@ -50,48 +34,45 @@ class FaceExtractor:
     def codec(self) -> HeadCodec:
         return HeadCodec()
 
-    @cached_property
-    def landmarker(self) -> FaceLandmarker:
-        return FaceLandmarker()
-
     def identity(self) -> dict[str, Any]:
         return {"version": VERSION, "codec": self.codec.fingerprint}
 
     def begin(self, view: View) -> "_Faces":
-        return _Faces(self, view)
+        return _Faces(self.codec, self.codec.reading())
 
 
 @dataclass
 class _Faces:
-    """Decodes once more at the end: the codec follows one face through the whole clip."""
+    """The codec follows one face through the whole clip; its lips are kept beside what the codec measures."""
 
-    extractor: FaceExtractor
-    view: View
+    codec: HeadCodec
+    reading: Reading
+    lips: list[np.ndarray] = field(default_factory=list)
 
     def add(self, frames: np.ndarray) -> None:
-        pass
+        for frame in frames:
+            face = self.reading.add(_square(frame))
+            self.lips.append(np.full((len(LIPS), 2), np.nan) if face is None else lips_of(face))
 
     def finish(self) -> Arrays:
-        codec, listener = self.extractor.codec, _Listener(self.extractor.landmarker)
-        vars(codec)["landmarker"] = listener  # in place of its own
-        clip = codec.encode(_squares(self.view))
+        clip = self.reading.finish()
         return {
             "motion": clip.motion,
             "found": clip.found,
-            "lips": codec.lip_aperture(clip.motion).astype(np.float32),
-            "lip_landmarks": np.stack(listener.lips).astype(np.float32),
+            "lips": self.codec.lip_aperture(clip.motion).astype(np.float32),
+            "lip_landmarks": np.stack(self.lips).astype(np.float32),
             "shape": clip.identity,
         }
 
 
-def _squares(view: View) -> Iterator[np.ndarray]:
-    """Frames as they are where square, else in the middle of a grey square."""
-    for frame in view.frames():
-        height, width = frame.shape[:2]
-        high, wide = max(width - height, 0), max(height - width, 0)
-        yield cv2.copyMakeBorder(
-            frame, high // 2, high - high // 2, wide // 2, wide - wide // 2, cv2.BORDER_CONSTANT, value=(110,) * 3
-        ) if high or wide else frame  # fmt: skip
+def _square(frame: np.ndarray) -> np.ndarray:
+    """The frame as it is where square, else in the middle of a grey square."""
+    height, width = frame.shape[:2]
+    high, wide = max(width - height, 0), max(height - width, 0)
+    if not (high or wide):
+        return frame
+    edges = (high // 2, high - high // 2, wide // 2, wide - wide // 2)
+    return cv2.copyMakeBorder(frame, *edges, cv2.BORDER_CONSTANT, value=(110,) * 3)
 
 
 def lips_of(face: Face) -> np.ndarray:

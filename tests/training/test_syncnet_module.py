@@ -16,7 +16,6 @@ from moda.generation.video import VideoWriter
 from moda.training.checkpoints.consolidate import weights_of
 from moda.training.run import train
 from moda.training.sync_crops import SyncCrops
-from moda.training.syncnet_module import augmented
 
 SETTINGS = (
     "experiment=syncnet", "data.window=16", "data.batch_size=2", "data.val_windows=2", "task.module.windows=2",
@@ -80,9 +79,3 @@ def test_a_store_without_faces_says_why(tiny_dataset: Path, tmp_path: Path) -> N
 def test_settings_that_cannot_be_are_refused(tiny_dataset: Path, tmp_path: Path, more, message: str) -> None:
     with pytest.raises(UserError, match=message):
         train(config(tiny_dataset, tmp_path / "run", tmp_path / "crops", *more))
-
-
-def test_augmentation_is_the_same_for_all_frames() -> None:
-    crops = np.repeat(np.random.default_rng(0).integers(0, 200, (1, 224, 224, 3), np.uint8), 6, 0)
-    changed = augmented(crops, np.array([0.2, 0.9, 0.1, 0.8]))
-    assert changed.shape == crops.shape and (changed == changed[:1]).all() and not np.array_equal(changed, crops)

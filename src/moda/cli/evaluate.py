@@ -10,10 +10,12 @@ from moda.cli.hydra_app import run_hydra
 # settings that only make sense for a run
 OF_A_RUN = {"data": {"path": None}, "split": "test", "clips": 50, "steps": None, "guidance": None, "seed": 0}
 
+MOTION = "protocol=motion"
+
 
 def main(argv: list[str]) -> int:
-    if "protocol=motion" in argv:  # other settings altogether
-        return run_hydra("evaluate_motion", evaluate_motion, argv)
+    if MOTION in argv:  # other settings altogether, so it chooses the file and not a group of it
+        return run_hydra("evaluate_motion", evaluate_motion, [argument for argument in argv if argument != MOTION])
     return run_hydra("evaluate", evaluate_videos, argv)
 
 

@@ -18,17 +18,17 @@ from moda.interop.export import Export
 from moda.models.contrast import sync_contrast
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
+from moda.training.sync_augmentation import vary_pictures, vary_sound
 from moda.training.sync_crops import SyncCrops
 
 FEWEST_BETWEEN = 2  # frames from one window of a clip to the next
-SHIFT = 8  # pixels that crops are moved by in training
 
 
 class SyncNetModule(TrainingModule):
     """Loss: ``sync_contrast`` over ``windows`` windows of a fifth of a second from each clip of a micro-batch.
 
     The stream says which clips and where; pictures and sounds of the places come from ``SyncCrops`` below
-    ``crops``, made before the first step. root: the data set. augment: flip, brightness and small shifts.
+    ``crops``, made before the first step. root: the data set. augment: see ``sync_augmentation``.
     """
 
     makes_motion = False
@@ -63,9 +63,9 @@ class SyncNetModule(TrainingModule):
         videos, audios, valid = [], [], []
         for key, start, index in zip(batch["key"], batch["start"].tolist(), batch["index"].tolist(), strict=True):
             seed = hashed_seed(self.setup_.seed, "sync windows", self.training, index)
-            uniform = np.random.default_rng(seed).random(6)  # of the place in the stream, as all draws are
+            rng = np.random.default_rng(seed)  # of the place in the stream, as all draws are
             frames = self.crops.frames(key)
-            places = self._places(start, uniform)
+            places = self._places(start, rng)
             inside = places + FRAMES <= frames
             valid.append(inside)
             if not inside.any():
@@ -74,36 +74,27 @@ class SyncNetModule(TrainingModule):
                 continue
             places = np.where(inside, places, places[0])
             crops, sound = self.crops.crops(key, places.min(), places.max() + FRAMES), self.crops.sound(key)
+            sounds = np.stack([sound[STEPS_PER_FRAME * at :][:STEPS] for at in places])
             if self.training and self.augment:
-                crops = augmented(crops, uniform[2:])
+                crops, sounds = vary_pictures(crops, rng), vary_sound(sounds, rng)
             videos.append(np.stack([crops[at : at + FRAMES] for at in places - places.min()]))
-            audios.append(np.stack([sound[STEPS_PER_FRAME * at :][:STEPS] for at in places]))
+            audios.append(sounds)
         video = torch.from_numpy(np.concatenate(videos)).to(self.device).permute(0, 4, 1, 2, 3).float()
         audio = torch.from_numpy(np.concatenate(audios)).to(self.device).transpose(1, 2)[:, None]
         return video, audio, torch.from_numpy(np.concatenate(valid)).to(self.device)
 
-    def _places(self, start: int, uniform: np.ndarray) -> np.ndarray:
+    def _places(self, start: int, rng: np.random.Generator) -> np.ndarray:
         """First frames of a clip's windows, evenly apart, somewhere in the stream's window."""
         most = (self.window - FRAMES) // (self.windows - 1)
-        between = FEWEST_BETWEEN + int(uniform[0] * (most - FEWEST_BETWEEN + 1))
-        between = min(between, most)
+        between = int(rng.integers(FEWEST_BETWEEN, most + 1))
         room = self.window - FRAMES - (self.windows - 1) * between
-        return start + min(int(uniform[1] * (room + 1)), room) + between * np.arange(self.windows)
+        return start + int(rng.integers(room + 1)) + between * np.arange(self.windows)
 
     def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
         raise UserError("a SyncNet makes no motion to preview")
 
     def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
         return self._export_of_data("syncnet", step, config, network=network, network_spec=self.network_spec)
-
-
-def augmented(crops: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """uint8 (T, 224, 224, 3), mirrored or not, 0.8 to 1.2 times as bright, moved by up to 8 pixels; all frames alike."""
-    if uniform[0] < 0.5:
-        crops = crops[:, :, ::-1]
-    moves = ((uniform[2:4] - 0.5) * 2 * SHIFT).round().astype(int)
-    crops = np.roll(crops, tuple(moves.tolist()), (1, 2))
-    return np.clip(crops * np.float32(0.8 + 0.4 * uniform[1]), 0, 255).astype(np.uint8)
 
 
 def initialize(network: nn.Module) -> None:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from moda.eval.videos.faces import EYES, LIPS, _Listener, lips_of
+from moda.codec.head.codec import HeadCodec
+from moda.codec.head.reading import Reading
+from moda.eval.videos.faces import EYES, LIPS, _Faces, lips_of
 from moda.face.landmarker import Face
 
 
@@ -42,9 +44,13 @@ class Scripted:
 def test_the_lips_kept_are_those_of_the_face_that_is_followed():
     wide, shut = face((100, 100), opening=6.0), face((400, 100))
     near = face((105, 100), opening=6.0)
-    listener = _Listener(Scripted([[wide, shut], [shut, near], [], [shut, near]]))  # pyright: ignore[reportArgumentType]
-    handed_on = [listener.detect(np.zeros((1, 1, 3), np.uint8)) for _ in range(4)]
-    assert [len(faces) for faces in handed_on] == [1, 1, 0, 1]
+    codec = HeadCodec()
+    reading = Reading(Scripted([[wide, shut], [shut, near], [], [shut, near]]), lambda *of: np.zeros(59, np.float32))
+    collector = _Faces(codec, reading)
+    for _ in range(4):
+        collector.add(np.zeros((1, 500, 500, 3), np.uint8))
+    arrays = collector.finish()
+    assert arrays["found"].tolist() == [True, True, False, True]
     for t in (0, 1, 3):
-        assert listener.lips[t] == pytest.approx(lips_of(wide), abs=1e-4)
-    assert np.isnan(listener.lips[2]).all()
+        assert arrays["lip_landmarks"][t] == pytest.approx(lips_of(wide), abs=1e-4)
+    assert np.isnan(arrays["lip_landmarks"][2]).all()

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from moda.codec.base import EncodedClip, Portrait
-from moda.codec.head.correspondence import image_points, load_landmarks
+from moda.codec.head.correspondence import load_landmarks
 from moda.codec.head.fit import fit_head, read_image
 from moda.codec.head.identity import Head, random_head
-from moda.codec.head.pose import KEY_LANDMARKS, identity_vector, measure_pose, unpose
+from moda.codec.head.pose import KEY_LANDMARKS, measure_pose
+from moda.codec.head.reading import Reading
 from moda.codec.head.renderer import HeadRenderer, rest_motion
 from moda.errors import UserError
 from moda.face.landmarker import Face, FaceLandmarker
@@ -21,7 +22,6 @@ from moda.motion.layout import get_layout
 from moda.weights import find
 
 CODEC_VERSION = 1  # raise when the same frames would give other numbers
-_MIN_FOUND = 0.5  # share of frames that must show a face
 _TREMOR = 0.02  # what the landmarker's blendshapes waver by on a still face
 _INNER_LIPS = np.array([(82, 87), (13, 14), (312, 317)])  # upper and lower landmark
 _LAYOUT = get_layout("head59")
@@ -85,25 +85,14 @@ class HeadCodec:
         Of several faces the one nearest to where the last one was is followed, at first the largest.
         Raises UserError for an empty clip or when fewer than half of the frames show a face.
         """
-        rows, unposed, found = [], [], []
-        last: Face | None = None
+        reading = self.reading()
         for frame in frames:
-            face = follow(self.landmarker.detect(frame), last)
-            found.append(face is not None)
-            if face is None:
-                continue
-            last = face
-            points = image_points(face, frame.shape[1])
-            unposed.append(unpose(points))
-            rows.append(self._motion(face, points, unposed[-1]))
-        seen = np.array(found, bool)
-        if len(rows) == 0 or seen.mean() < _MIN_FOUND:
-            raise UserError(
-                f"a face was found in {len(rows)} of {len(seen)} frames; use a clip whose face is in view, "
-                "larger than a tenth of the frame and less than about 60 degrees turned away"
-            )
-        identity = identity_vector(np.median(np.stack(unposed), axis=0))
-        return EncodedClip(_interpolate(np.stack(rows), seen), identity, seen)
+            reading.add(frame)
+        return reading.finish()
+
+    def reading(self) -> Reading:
+        """``encode`` for frames that come one by one."""
+        return Reading(self.landmarker, self._motion)
 
     def portrait(self, source: Path | str) -> Portrait:
         """A head from an image, or the named identity ``head:N`` (N >= 0 seeds ``random_head``).
@@ -182,17 +171,3 @@ def _lip_height(unposed: np.ndarray) -> float:
     """Height between the inner lips of unposed landmarks (478, 3), in head units."""
     upper, lower = unposed[_INNER_LIPS.T, 1]
     return float((lower - upper).mean())
-
-
-def follow(faces: list[Face], last: Face | None) -> Face | None:
-    """Of several faces the one nearest to the last one, at first the first; None where there is none."""
-    if not faces or last is None:
-        return faces[0] if faces else None
-    centre = last.landmarks[:, :2].mean(0)
-    return min(faces, key=lambda face: float(np.linalg.norm(face.landmarks[:, :2].mean(0) - centre)))
-
-
-def _interpolate(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Fill frames without a face linearly in time: (F, D) rows of the found frames to (T, D)."""
-    at, everywhere = np.flatnonzero(found), np.arange(len(found))
-    return np.stack([np.interp(everywhere, at, column) for column in rows.T], 1).astype(np.float32)
