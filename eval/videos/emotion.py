@@ -1,6 +1,6 @@
 """Which emotion a face shows in a video, frame by evenly spaced frame."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -8,17 +8,16 @@ import cv2
 import numpy as np
 import torch
 
-from moda.errors import UserError
 from moda.eval.networks import MiniXception
 from moda.eval.networks.emotion import SIDE
 from moda.eval.videos.extractor import Arrays
+from moda.eval.videos.sampled_faces import FRAMES, SampledFaces
 from moda.eval.videos.view import View
-from moda.face.landmarker import FaceLandmarker
+from moda.face.landmarker import Face, FaceLandmarker
 from moda.files import sha256_of
 from moda.weights import find
 
 VERSION = 1
-FRAMES = 16  # looked at in a clip
 
 
 class EmotionExtractor:
@@ -40,28 +39,25 @@ class EmotionExtractor:
         return {"version": VERSION, "frames": FRAMES, "weights": weights}
 
     def begin(self, view: View) -> "_Emotions":
-        return _Emotions(self, {int(t) for t in np.linspace(0, view.num_frames - 1, FRAMES)})
+        return _Emotions(self.network, SampledFaces(self.landmarker, view.num_frames, _cut))
 
 
 @dataclass
 class _Emotions:
-    extractor: EmotionExtractor
-    wanted: set[int]
-    seen: int = 0
-    faces: list[np.ndarray] = field(default_factory=list)
+    network: MiniXception
+    faces: SampledFaces
 
     def add(self, frames: np.ndarray) -> None:
-        for t, frame in enumerate(frames, self.seen):
-            if t in self.wanted and (found := self.extractor.landmarker.detect(frame)):
-                self.faces.append(grey_face(frame, found[0].box))
-        self.seen += len(frames)
+        self.faces.add(frames)
 
     def finish(self) -> Arrays:
-        if not self.faces:
-            raise UserError(f"no face was found in {len(self.wanted)} evenly spaced frames")
+        faces = torch.from_numpy(self.faces.finish()[:, None])
         with torch.no_grad():
-            found = self.extractor.network(torch.from_numpy(np.stack(self.faces)[:, None]))
-        return {"probabilities": found["probabilities"].numpy()}
+            return {"probabilities": self.network(faces)["probabilities"].numpy()}
+
+
+def _cut(frame: np.ndarray, face: Face) -> np.ndarray:
+    return grey_face(frame, face.box)
 
 
 def grey_face(rgb: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:

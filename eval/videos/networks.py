@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moda.errors import UserError
-from moda.eval.networks import I3D, S3FD, EfficientNetLite0, FIDInception, PhysNet, SyncNet
+from moda.eval.networks import I3D, S3FD, ArcFace, DlibFaces, EfficientNetLite0, FIDInception, PhysNet, SyncNet
 from moda.eval.videos.detectors import FaceDetector, LandmarkDetector, S3FDDetector
 from moda.eval.videos.emotion import EmotionExtractor
 from moda.eval.videos.extractor import Extractor
 from moda.eval.videos.faces import FaceExtractor
 from moda.eval.videos.features import FeatureNetwork, ImageExtractor, VideoExtractor, for_i3d, for_physnet
+from moda.eval.videos.identity import IdentityExtractor
 from moda.eval.videos.phones import PhoneExtractor
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.sync_extractor import SyncExtractor
@@ -19,7 +20,7 @@ from moda.weights import find
 from moda.weights.locate import locate
 
 AUTO, STAND_IN = "auto", "stand-in"
-OFFICIAL = {"image": "inception_fid", "video": "i3d_fvd", "sync": "syncnet_v2", "detector": "sfd_face"}
+OFFICIAL = {"image": "inception_fid", "video": "i3d_fvd", "sync": "syncnet_v2", "detector": "sfd_face", "identity": "arcface"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Networks:
     video: str = AUTO
     sync: str = AUTO
     detector: str = AUTO
+    identity: str = AUTO
     sync_is_official: bool = False
 
     def resolved(self) -> tuple["Networks", list[str]]:
@@ -65,6 +67,8 @@ NOTES = {
     "sync": "the SyncNet of Sync-C and Sync-D is not on this machine (moda weights get syncnet_v2) and there is no "
     "stand-in for it in a package: train one with moda train task=syncnet and give networks.sync=FILE",
     "detector": "the S3FD detector is not on this machine (moda weights get sfd_face): MediaPipe's faces stand in its place",
+    "identity": "the ArcFace of identity similarity is not on this machine (moda weights get arcface): distances of dlib's "
+    "face recognition stand in its place, which are no CSIM",
 }
 
 
@@ -76,6 +80,7 @@ def build_extractors(networks: Networks, protocol: Protocol, device: str) -> Seq
         FaceExtractor(),
         PhoneExtractor(),
         EmotionExtractor(),
+        _identity(networks.identity),
     ]
     if networks.sync != STAND_IN:
         network = SyncNet.from_pretrained(networks.sync).to(device)
@@ -100,6 +105,11 @@ def _video(path: str, device: str) -> FeatureNetwork:
             "FD-PhysNet", PhysNet.from_pretrained(file).to(device), "features", sha256_of(file), for_physnet
         )
     return FeatureNetwork("FVD", I3D.from_pretrained(path).to(device), "logits", sha256_of(path), for_i3d)
+
+
+def _identity(path: str) -> IdentityExtractor:
+    network, file = (DlibFaces, find("dlib_faces")) if path == STAND_IN else (ArcFace, Path(path))
+    return IdentityExtractor(network.from_pretrained(file), sha256_of(file))
 
 
 def _detector(path: str, device: str) -> FaceDetector:

@@ -12,6 +12,7 @@ from moda.eval.intervals import Interval, paired_difference
 from moda.eval.metrics.base import Metric, Score, mean_score
 from moda.eval.takes import Take
 from moda.eval.videos.distributions import FeatureSet, distance_difference, distance_scores
+from moda.eval.videos.identity import identity_score
 from moda.eval.videos.measure import Measured
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.rows import Row
@@ -20,6 +21,10 @@ from moda.eval.videos.takes import statistics_of, take_of
 from moda.motion.statistics import MotionStatistics
 from moda.progress import progress
 
+IDENTITY = {
+    "CSIM": ("cosine of ArcFace embeddings", "higher"),
+    "identity distance (dlib)": ("distance of dlib's face embeddings, below 0.6 for one person", "lower"),
+}
 WITHIN = 1  # frames of offset that count as in sync
 
 
@@ -79,6 +84,8 @@ def score(
                     into |= _distances(row, clips, found[reference], name, labels[name], protocol, unpaired is None)
             if "sync" in labels:
                 into |= sync_scores(clips, protocol.seed)
+            if truth and "identity" in labels:
+                into |= {"identity": identity_score(clips, truth, labels["identity"], protocol.seed)}
             if statistics:
                 into |= _take_scores(row, clips, truth, metrics, statistics, protocol.seed)
             into |= {name: Score(value, n=1) for name, value in (speed or {}).get(row.name, {}).items()}
@@ -214,6 +221,9 @@ def columns(labels: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict[st
         found["within"] = Column(
             f"offset ≤ 1{suffix}", "share of the clips whose offset is one frame at most", group, "higher"
         )
+    if label := labels.get("identity"):
+        meaning, better = IDENTITY[label]
+        found["identity"] = Column(label, f"{meaning}, 16 frames of each clip against the truth's first", "identity", better)
     found |= {name: Column.of(metric) for name, metric in metrics.items()}
     found["real_time_factor"] = Column(
         "real-time factor, motion", "seconds of work for a second of motion", "speed", "lower", "s per s", 3

