@@ -52,7 +52,7 @@ class ArcFace:
         eyes = [landmarks[list(eye)].mean(0) for eye in (LEFT_EYE, RIGHT_EYE)]
         return np.stack([*eyes, landmarks[NOSE_TIP], *landmarks[list(MOUTH)]])
 
-    def __call__(self, faces: np.ndarray) -> np.ndarray:
+    def embed(self, faces: np.ndarray) -> np.ndarray:
         """uint8 RGB (B, 112, 112, 3) to (B, 512) float32."""
         inputs = (faces.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
         return np.asarray(self._session.run(None, {self._input: inputs})[0], np.float32)
@@ -93,7 +93,7 @@ class DlibFaces:
         """(478, 2) to the five of ``template``."""
         return landmarks[[*LEFT_EYE, *RIGHT_EYE, NOSE_BASE]]
 
-    def __call__(self, faces: np.ndarray) -> np.ndarray:
+    def embed(self, faces: np.ndarray) -> np.ndarray:
         """uint8 RGB (B, 150, 150, 3) to (B, 128) float32."""
         found = [self._model.compute_face_descriptor(np.ascontiguousarray(face)) for face in faces]
         return np.array([list(vector) for vector in found], np.float32)

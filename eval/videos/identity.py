@@ -40,7 +40,9 @@ class IdentityExtractor:
         }  # fmt: skip
 
     def begin(self, view: View) -> "_Faces":
-        return _Faces(self.network, SampledFaces(self.landmarker, view.num_frames, partial(aligned, network=self.network)))
+        return _Faces(
+            self.network, SampledFaces(self.landmarker, view.num_frames, partial(aligned, network=self.network))
+        )
 
 
 @dataclass
@@ -52,7 +54,7 @@ class _Faces:
         self.faces.add(frames)
 
     def finish(self) -> Arrays:
-        return {"embeddings": self.network(self.faces.finish())}
+        return {"embeddings": self.network.embed(self.faces.finish())}
 
 
 def identity_score(clips: Sequence[Measured], truth: Mapping[str, Measured], label: str, seed: int) -> Score:

@@ -81,7 +81,7 @@ def measured(item: Item, plan: Plan) -> Measured:
     """What the cache holds of an item."""
     cache = FeatureCache(plan.cache)
     try:
-        view = _view(item, plan, cache)
+        view = view_of(item, plan.protocol, cache)
     except UserError as error:
         return Measured(item.key, 0, "", "", cache, {}, {VIDEO: str(error)})
     assert view is not None
@@ -103,7 +103,7 @@ def measured(item: Item, plan: Plan) -> Measured:
 def _is_cached(plan: Plan, item: Item) -> bool:
     cache = FeatureCache(plan.cache)
     try:
-        view = _view(item, plan, cache, look=False)
+        view = view_of(item, plan.protocol, cache, look=False)
     except UserError:
         return True  # there is nothing to measure
     return view is not None and all(_key(view, extractor) in cache for extractor in _extractors(plan))
@@ -113,15 +113,15 @@ def _measure_task(task: tuple[Plan, Item]) -> None:
     plan, item = task
     cache = FeatureCache(plan.cache)
     try:
-        view = _view(item, plan, cache)
+        view = view_of(item, plan.protocol, cache)
     except UserError:
         return  # ``measured`` meets it again and names it
     assert view is not None
     missing = [extractor for extractor in _extractors(plan) if _key(view, extractor) not in cache]
-    _read(view, missing, cache)
+    read_features(view, missing, cache)
 
 
-def _read(view: View, extractors: Sequence[Extractor], cache: FeatureCache) -> None:
+def read_features(view: View, extractors: Sequence[Extractor], cache: FeatureCache) -> None:
     """One pass over the frames for all extractors; a failure of one leaves the others alone."""
     collectors: dict[str, Collector] = {}
     keys = {extractor.name: _key(view, extractor) for extractor in extractors}
@@ -147,9 +147,8 @@ def _read(view: View, extractors: Sequence[Extractor], cache: FeatureCache) -> N
         attempt(name, lambda n=name, c=collector: cache.save(keys[n], c.finish()))
 
 
-def _view(item: Item, plan: Plan, cache: FeatureCache, look: bool = True) -> View | None:
+def view_of(item: Item, protocol: Protocol, cache: FeatureCache, look: bool = True) -> View | None:
     """The item under the protocol. look: find the reference's faces if that has not been done; else None."""
-    protocol = plan.protocol
     source = open_source(item.video, item.sound, protocol.fps)
     if protocol.crop == "frame" or is_square(source.size):
         return View(source, protocol)

@@ -20,7 +20,13 @@ from moda.weights import find
 from moda.weights.locate import locate
 
 AUTO, STAND_IN = "auto", "stand-in"
-OFFICIAL = {"image": "inception_fid", "video": "i3d_fvd", "sync": "syncnet_v2", "detector": "sfd_face", "identity": "arcface"}
+OFFICIAL = {
+    "image": "inception_fid",
+    "video": "i3d_fvd",
+    "sync": "syncnet_v2",
+    "detector": "sfd_face",
+    "identity": "arcface",
+}
 
 
 @dataclass(frozen=True)

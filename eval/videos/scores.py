@@ -223,7 +223,9 @@ def columns(labels: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict[st
         )
     if label := labels.get("identity"):
         meaning, better = IDENTITY[label]
-        found["identity"] = Column(label, f"{meaning}, 16 frames of each clip against the truth's first", "identity", better)
+        found["identity"] = Column(
+            label, f"{meaning}, 16 frames of each clip against the truth's first", "identity", better
+        )
     found |= {name: Column.of(metric) for name, metric in metrics.items()}
     found["real_time_factor"] = Column(
         "real-time factor, motion", "seconds of work for a second of motion", "speed", "lower", "s per s", 3

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from moda.eval.videos.ahead import ahead
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.source import VideoSource
 from moda.face.crop import CropBox, crop
@@ -42,7 +43,10 @@ class View:
         return (self._seen(frame) for frame in islice(self.source.frames(), self.num_frames))
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yield uint8 RGB (B, H, W, 3), up to 16 frames at once."""
+        """Yield uint8 RGB (B, H, W, 3), up to 16 frames at once, decoded ahead."""
+        return ahead(self._blocks)
+
+    def _blocks(self) -> Iterator[np.ndarray]:
         frames = self.frames()
         while block := list(islice(frames, BLOCK)):
             yield np.stack(block)

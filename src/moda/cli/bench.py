@@ -1,4 +1,4 @@
-"""``moda bench``: training steps and the loader measured, and what a cluster would reach."""
+"""``moda bench``: training steps, the loader and an evaluation measured, and what a cluster would reach."""
 
 import argparse
 import tempfile
@@ -8,6 +8,7 @@ from moda.errors import UserError
 
 USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
        moda bench loader [DATASET]
+       moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
        moda bench scaling [--help]"""
 
 # overrides that come before the user's, and the sizes of the synthetic data set that go with them
@@ -24,7 +25,7 @@ PRESETS = {
 
 
 def main(argv: list[str]) -> int:
-    commands = {"train": _train, "rank": _rank, "loader": _loader, "scaling": _scaling}
+    commands = {"train": _train, "rank": _rank, "loader": _loader, "evaluate": _evaluate, "scaling": _scaling}
     if not argv or argv[0] not in commands:
         print(USAGE)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
@@ -96,6 +97,31 @@ def _loader(argv: list[str]) -> int:
                 f"{rate.name:<42} {rate.clips_per_second:7.0f} clips/s {rate.bytes_per_second / 1e9:5.2f} GB/s"
                 f"   {rate.ratio:5.2f} of the standard library"
             )
+    return 0
+
+
+def _evaluate(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "moda bench evaluate", description="Measuring videos, against the networks alone on inputs kept in memory."
+    )
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="files; then overrides of moda evaluate")
+    parser.add_argument("--rounds", type=int, default=1, help="times that each video is measured")
+    arguments = parser.parse_args([text for text in argv if "=" not in text])
+    if arguments.rounds < 1:
+        raise UserError("--rounds must be at least 1")
+    from moda.bench.evaluation import measure_evaluation, print_passes
+    from moda.build import build
+    from moda.cli.hydra_app import compose
+    from moda.eval.videos.networks import Networks, build_extractors
+    from moda.generation.pipeline import resolve_device
+
+    values = compose("evaluate", [text for text in argv if "=" in text])
+    networks, notes = Networks(**values.networks).resolved()
+    protocol, device = build(values.protocol), str(resolve_device(values.devices[0]))
+    print("\n".join(notes))
+    print_passes(
+        measure_evaluation(arguments.videos, build_extractors(networks, protocol, device), protocol, arguments.rounds)
+    )
     return 0
 
 

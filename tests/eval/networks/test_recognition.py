@@ -49,7 +49,7 @@ def test_dlib_tells_rendered_people_apart():
         motion[1, codec.layout.groups["rotation"]] += (0.05, 0.2, 0.1)
         for frame in codec.decode(portrait, motion):
             faces.append(aligned(frame, landmarker.detect(frame)[0], network))
-    one, one_turned, other, other_turned = network(np.stack(faces))
+    one, one_turned, other, other_turned = network.embed(np.stack(faces))
     within = likeness(np.stack([one_turned, other_turned]), one, cosine=False)[0]
     assert within < 0.45 < likeness(np.stack([other, other_turned]), one, cosine=False).min()
 
@@ -66,7 +66,10 @@ def write_onnx(path: Path, side: int = 112) -> Path:
         "face",
         [helper.make_tensor_value_info("input.1", real, ["None", 3, side, side])],
         [helper.make_tensor_value_info("683", real, ["None", 512])],
-        [helper.make_tensor(n, onnx.TensorProto.INT64, [1], [v]) for n, v in (("start", 0), ("stop", 512), ("axes", 1))],
+        [
+            helper.make_tensor(n, onnx.TensorProto.INT64, [1], [v])
+            for n, v in (("start", 0), ("stop", 512), ("axes", 1))
+        ],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
     return path
@@ -74,7 +77,7 @@ def write_onnx(path: Path, side: int = 112) -> Path:
 
 def test_arcface_takes_rgb_around_zero(tmp_path: Path):
     faces = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
-    found = ArcFace.from_pretrained(write_onnx(tmp_path / "w600k_r50.onnx"))(faces)
+    found = ArcFace.from_pretrained(write_onnx(tmp_path / "w600k_r50.onnx")).embed(faces)
     expected = (faces[..., 0].reshape(2, -1)[:, :512].astype(np.float32) - 127.5) / 127.5
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
