@@ -23,10 +23,10 @@ from moda.codec.base import MotionCodec
 from moda.data.media import read_video
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
-from moda.eval.clips import HeldOutClip, LeftOut, load_clips
-from moda.eval.protocol import find_data
-from moda.eval.rows import Settings, mismatched_audio, model
-from moda.eval.speed import measure_speed
+from moda.eval.motion.clips import HeldOutClip, LeftOut, load_clips
+from moda.eval.motion.protocol import find_data
+from moda.eval.motion.rows import Settings, mismatched_audio, model
+from moda.eval.motion.speed import measure_speed
 from moda.eval.videos.folder import Videos
 from moda.eval.videos.parallel import for_each
 from moda.files import atomic_path, read_json, sha256_of, write_json
@@ -65,7 +65,7 @@ class RunSettings:
 class RunVideos:
     """Files by clip. sounds: of the truth. mismatched: empty where there is a single clip.
 
-    speed: name of a real-time factor to its value, as ``moda.eval.speed`` measures them.
+    speed: name of a real-time factor to its value, as ``moda.eval.motion.speed`` measures them.
     """
 
     reference: Videos

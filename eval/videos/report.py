@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from moda.errors import UserError
-from moda.eval.figures import sync_curves
-from moda.eval.report import environment, jpeg_url
+from moda.eval.page import environment, jpeg_url
 from moda.eval.tables import UNDEFINED, number, tables_of
 from moda.eval.videos.evaluate import VideoEvaluation
+from moda.eval.videos.figures import sync_curves
 from moda.eval.videos.measure import Item
 from moda.eval.videos.rows import Row
 from moda.eval.videos.source import open_source

@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
-    """What results.json holds; the shape of ``moda.eval.protocol.results_of``, so that tables read both."""
+    """What results.json holds; the shape of ``moda.eval.motion.protocol.results_of``, so that tables read both."""
     request, scores = evaluation.request, evaluation.scores
     return {
         "schema": SCHEMA,

@@ -15,7 +15,7 @@ from moda.errors import UserError
 from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation
 from moda.eval.metrics.frechet import FrechetMotion
 from moda.eval.metrics.lag import Lag
-from moda.eval.protocol import Protocol
+from moda.eval.motion.protocol import Protocol
 from moda.generation.video import VideoWriter
 from moda.interop.compatibility import MotionIdentity
 from moda.interop.export import Export, write_export
@@ -51,7 +51,7 @@ class MouthCodec:
 def codec(monkeypatch):
     """The mouth codec in place of the one that the data set names."""
     mouth = MouthCodec()
-    monkeypatch.setattr("moda.eval.protocol.load_codec", lambda spec, fingerprint: mouth)
+    monkeypatch.setattr("moda.eval.motion.protocol.load_codec", lambda spec, fingerprint: mouth)
     return mouth
 
 

@@ -68,9 +68,9 @@ def request_of(values: dict[str, Any]) -> Any:
 
 def evaluate_motion(config: DictConfig) -> None:
     """Score the motion of the run that ``config`` (conf/evaluate_motion.yaml) describes."""
-    from moda.eval.protocol import evaluate as run_protocol
-    from moda.eval.protocol import results_of
-    from moda.eval.report import write_report
+    from moda.eval.motion.protocol import evaluate as run_protocol
+    from moda.eval.motion.protocol import results_of
+    from moda.eval.motion.report import write_report
     from moda.eval.tables import tables_of
 
     protocol = protocol_of(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
@@ -96,10 +96,10 @@ def _say(tables: Any, notes: Any, written: Any) -> None:
 
 
 def protocol_of(values: Any) -> Any:
-    """``moda.eval.protocol.Protocol`` from the composed configuration; metrics are built, paths made."""
+    """``moda.eval.motion.protocol.Protocol`` from the composed configuration; metrics are built, paths made."""
     from moda.build import build
     from moda.errors import UserError
-    from moda.eval.protocol import Protocol
+    from moda.eval.motion.protocol import Protocol
 
     del values["protocol"]
     if values["run"] == "???":

@@ -7,7 +7,7 @@ import numpy as np
 
 from moda.data.schema import emotion_index
 from moda.data.windows import hashed_seed
-from moda.eval.clips import HeldOutClip
+from moda.eval.motion.clips import HeldOutClip
 from moda.eval.pairing import derangements
 from moda.generation.sampler import MotionSampler
 from moda.motion.statistics import MotionStatistics

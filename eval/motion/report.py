@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
-import jinja2
-import numpy as np
 from markupsafe import Markup
 
 from moda.errors import UserError
-from moda.eval.clips import HeldOutClip
-from moda.eval.figures import motion_curves, read_series, training_curves
-from moda.eval.protocol import Evaluation, results_of
-from moda.eval.rows import ROWS
-from moda.eval.showcase import PANELS, make_strips, write_panels
+from moda.eval.motion.clips import HeldOutClip
+from moda.eval.motion.figures import motion_curves, read_series, training_curves
+from moda.eval.motion.protocol import Evaluation, results_of
+from moda.eval.motion.rows import ROWS
+from moda.eval.motion.showcase import PANELS, make_strips, write_panels
+from moda.eval.page import environment, jpeg_url
 from moda.eval.tables import UNDEFINED, Cell, Table, number, tables_of
 from moda.eval.takes import Take
 from moda.files import atomic_path, write_json
@@ -128,17 +126,6 @@ def _page(
     )
 
 
-def environment() -> jinja2.Environment:
-    """Templates of eval/templates; whatever is put into them is escaped."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("moda.eval"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def _headline(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(value, what it is, what to hold it against) of the numbers that a reader wants first."""
     tiles = []
@@ -181,9 +168,3 @@ def _video_source(path: Path, out: Path) -> str:
     if path.stat().st_size > EMBED_BYTES:
         return quote(os.path.relpath(path, out))
     return f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def jpeg_url(rgb: np.ndarray) -> str:
-    """A uint8 RGB picture as a data URL."""
-    _, data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

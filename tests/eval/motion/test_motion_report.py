@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import pytest
 
 from moda.cli.main import main
-from moda.eval.figures import read_series, training_curves
 from moda.eval.metrics.base import Score
-from moda.eval.protocol import evaluate
-from moda.eval.report import write_report
-from moda.eval.showcase import choose_examples
+from moda.eval.motion.figures import read_series, training_curves
+from moda.eval.motion.protocol import evaluate
+from moda.eval.motion.report import write_report
+from moda.eval.motion.showcase import choose_examples
 from moda.eval.tables import markdown, number, tables_of
 
 ROWS = ["ground truth", "mean pose", "mismatched audio", "model"]

@@ -1,41 +1,18 @@
-"""The plots of the report, as SVG that takes its text colour from the page, so that light and dark both read well.
+"""The plots of the report, as SVG."""
 
-matplotlib is imported where it draws: nothing else here needs it, and it is slow to load.
-"""
-
-import io
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moda.audio.encoder import SAMPLE_RATE
-from moda.eval.clips import HeldOutClip
+from moda.eval.motion.clips import HeldOutClip
+from moda.eval.page import COLOURS, INK, STYLE, svg
 from moda.eval.takes import Take
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INK = "#010203"  # stands for the page's own text colour until the SVG is written
-COLOURS = {"ground truth": "#8a8f98", "model": "#2f7ed8", "mismatched audio": "#e0803a"}
-STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "moda",
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "legend.frameon": False,
-}
 
 
 def motion_curves(clip: HeldOutClip, takes: dict[str, Take]) -> str:
@@ -56,25 +33,7 @@ def motion_curves(clip: HeldOutClip, takes: dict[str, Take]) -> str:
         axes[1].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8, borderaxespad=0.1)
         axes[-1].set_xlabel("seconds")
         axes[-1].set_xlim(0, clip.duration)
-        return _svg(figure)
-
-
-def sync_curves(curves: dict[str, np.ndarray]) -> str:
-    """Mean distance of mouth and sound (31,) at each offset, by row, as SVG; its minimum is marked."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(STYLE):
-        figure = Figure((10, 3.4), layout="constrained")
-        axis = figure.subplots()
-        for title, curve in curves.items():
-            offsets = len(curve) // 2 - np.arange(len(curve))
-            (line,) = axis.plot(offsets, curve, linewidth=1.2, label=title, color=COLOURS.get(title))
-            axis.plot(offsets[curve.argmin()], curve.min(), "o", markersize=4, color=line.get_color())
-        axis.set_xlabel("offset of the sound in frames (0: as it is)")
-        axis.set_ylabel("distance of mouth and sound")
-        axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _waveform(axis: "Axes", clip: HeldOutClip) -> None:
@@ -141,15 +100,4 @@ def training_curves(series: dict[str, dict[str, Series]]) -> str:
             axis.set_title(quantity, fontsize=9)
             axis.legend(fontsize=8)
             axis.set_xlabel("step")
-        return _svg(figure)
-
-
-def _svg(figure: "Figure") -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    # the page sets the width; the height follows from the view box
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
+        return svg(figure)

@@ -8,7 +8,7 @@ import pytest
 
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
-from moda.eval.protocol import evaluate, results_of
+from moda.eval.motion.protocol import evaluate, results_of
 
 
 class Oracle:
@@ -32,7 +32,7 @@ class Oracle:
 @pytest.fixture
 def oracle(monkeypatch):
     def install(delay=0):
-        monkeypatch.setattr("moda.eval.protocol.load_sampler", lambda export, device: Oracle(delay))
+        monkeypatch.setattr("moda.eval.motion.protocol.load_sampler", lambda export, device: Oracle(delay))
 
     return install
 

@@ -13,12 +13,12 @@ from moda import __version__
 from moda.codec.base import MotionCodec
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
-from moda.eval.clips import HeldOutClip, LeftOut, load_clips
 from moda.eval.metrics.base import Metric, Score
-from moda.eval.rows import ROWS, Performance, Settings
-from moda.eval.showcase import choose_examples
-from moda.eval.speed import COLUMNS as SPEED_COLUMNS
-from moda.eval.speed import measure_speed
+from moda.eval.motion.clips import HeldOutClip, LeftOut, load_clips
+from moda.eval.motion.rows import ROWS, Performance, Settings
+from moda.eval.motion.showcase import choose_examples
+from moda.eval.motion.speed import COLUMNS as SPEED_COLUMNS
+from moda.eval.motion.speed import measure_speed
 from moda.eval.takes import Take
 from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler
@@ -36,7 +36,7 @@ class Protocol:
     """What ``conf/evaluate.yaml`` describes.
 
     run: run or export folder. data: data set, by default the one the run was trained on. out: folder
-    of the results, by default RUN/evaluation. rows: names in ``moda.eval.rows.ROWS``. metrics: columns.
+    of the results, by default RUN/evaluation. rows: names in ``moda.eval.motion.rows.ROWS``. metrics: columns.
     clips: most clips scored. span: ``speech`` compares lips from the first to the last sound, ``clip``
     all frames; silence at both ends of every clip correlates by itself. examples: clips shown.
     video: a generated video to show in the report.

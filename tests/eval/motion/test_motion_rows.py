@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from moda.eval.motion.rows import mean_pose
 from moda.eval.pairing import Voice, derangements
-from moda.eval.rows import mean_pose
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
 

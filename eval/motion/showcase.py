@@ -9,8 +9,8 @@ import numpy as np
 from moda.audio.encoder import SAMPLE_RATE
 from moda.codec.base import MotionCodec
 from moda.data.media import iterate_frames, pick_frames
-from moda.eval.clips import HeldOutClip
 from moda.eval.metrics.base import Score
+from moda.eval.motion.clips import HeldOutClip
 from moda.eval.takes import Take
 from moda.generation.contact_sheet import contact_sheet
 from moda.generation.faces import Face

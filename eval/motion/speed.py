@@ -4,9 +4,9 @@ import time
 
 from moda.codec.base import MotionCodec
 from moda.data.schema import emotion_index
-from moda.eval.clips import HeldOutClip
 from moda.eval.metrics.base import Score
-from moda.eval.rows import Settings
+from moda.eval.motion.clips import HeldOutClip
+from moda.eval.motion.rows import Settings
 from moda.generation.faces import Face
 from moda.generation.pipeline import render
 
