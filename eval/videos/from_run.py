@@ -2,7 +2,7 @@
 
 FOLDER/ground_truth/KEY.mp4        as filmed, bit by bit as the data set holds it; KEY.wav beside it
        model/KEY.mp4               the face of the first frame, driven by the clip's sound
-       mismatched_audio/KEY.mp4    driven by another clip's sound, but with its own beside it
+       mismatched_audio/KEY.mp4    driven by another clip's sound as far as both last, with its own beside it
        speed.json                  real-time factors
        videos.json                 what they were made from; made again when that changes
 """
@@ -33,9 +33,9 @@ from moda.files import atomic_path, read_json, sha256_of, write_json
 from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler
 from moda.generation.video import VideoWriter
-from moda.interop.export import EXPORT_NAME, export_directory, load_export
+from moda.interop.export import EXPORT_NAME, Export, export_directory, load_export
 
-ROWS = ("ground_truth", "model", "mismatched_audio")
+PERFORMED = {"model": model, "mismatched_audio": mismatched_audio}
 RECORD, SPEED = "videos.json", "speed.json"
 
 
@@ -73,7 +73,6 @@ class RunVideos:
     model: Videos
     mismatched: Videos
     codec_spec: dict[str, Any]
-    codec_fingerprint: str
     speed: dict[str, float | None]
     left_out: list[LeftOut]
     notes: list[str]
@@ -101,6 +100,33 @@ def videos_of_run(settings: RunSettings, folder: Path, processes: int = 1) -> Ru
     """
     export = load_export(settings.run)
     root, manifest, notes = find_data(export, settings.run, settings.data, settings.split)
+    clips, left_out = _clips(settings, root, manifest)
+    _clear_if_other(folder, _made_from(settings, manifest, clips))
+    codec = load_codec(dict(export.codec_spec), export.codec_fingerprint)
+    faces = Faces(codec, root, manifest, settings.split)
+    for clip in clips:
+        _write_truth(folder / "ground_truth", clip, faces)
+    left_out += _perform(settings, export, clips, faces, folder, processes)
+    made = {
+        row: {c.key: _video(folder, row, c) for c in clips if _video(folder, row, c).is_file()} for row in PERFORMED
+    }
+    if not made["model"]:
+        raise UserError(f"no video of {settings.run} could be made: {'; '.join({item.reason for item in left_out})}")
+    truth = {clip.key: _video(folder, "ground_truth", clip) for clip in clips}
+    return RunVideos(
+        reference=truth,
+        sounds={key: video.with_suffix(".wav") for key, video in truth.items()},
+        model=made["model"],
+        mismatched=made["mismatched_audio"],
+        codec_spec=dict(export.codec_spec),
+        speed=read_json(folder / SPEED),
+        left_out=left_out,
+        notes=notes,
+    )
+
+
+def _clips(settings: RunSettings, root: Path, manifest: DatasetManifest) -> tuple[list[HeldOutClip], list[LeftOut]]:
+    """Those that are scored, all with sound, and those that are not."""
     clips, left_out = load_clips(root, manifest, settings.split, most=settings.clips, seed=settings.seed)
     left_out += [LeftOut(clip.key, "the data set holds no sound of it") for clip in clips if clip.waveform is None]
     clips = [clip for clip in clips if clip.waveform is not None]
@@ -108,40 +134,39 @@ def videos_of_run(settings: RunSettings, folder: Path, processes: int = 1) -> Ru
         raise UserError(
             f"{root} holds no video and sound of its clips; prepare it again with moda prepare, or give protocol=motion"
         )
-    _clear_if_other(folder, _made_from(settings, manifest, clips))
-    faces = Faces(load_codec(dict(export.codec_spec), export.codec_fingerprint), root, manifest, settings.split)
-    for clip in clips:
-        _write_truth(folder / "ground_truth", clip, faces)
-    performing = {"model": model} | ({"mismatched_audio": mismatched_audio} if len(clips) > 1 else {})
-    missing = [row for row in performing if any(not _video(folder, row, clip).is_file() for clip in clips)]
-    if missing or not (folder / SPEED).is_file():
-        sampler = load_sampler(export, settings.device)
-        sampling = Settings(sampler, export.statistics, 1, 1, settings.steps, settings.guidance, settings.seed)
-        if not (folder / SPEED).is_file():
-            write_json(folder / SPEED, _speed(clips, sampling, faces))
-        tasks = [
-            _Render(
-                _video(folder, row, clip), takes[0].motion, clip.waveform, root, settings.split, clip.key,
-                dict(export.codec_spec), export.codec_fingerprint,
-            )
-            for row in missing
-            for clip, takes in zip(clips, performing[row](clips, sampling), strict=True)
-            if clip.waveform is not None
-        ]  # fmt: skip
-        tasks = [task for task in tasks if not task.out.is_file()]
-        failed = for_each(_render, tasks, processes, "rendering")
-        left_out += [LeftOut(tasks[number].key, reason) for number, reason in failed.items()]
-    made = {
-        row: {c.key: _video(folder, row, c) for c in clips if _video(folder, row, c).is_file()} for row in performing
+    return clips, left_out
+
+
+def _perform(
+    settings: RunSettings, export: Export, clips: list[HeldOutClip], faces: Faces, folder: Path, processes: int
+) -> list[LeftOut]:
+    """Sample and render what ``PERFORMED`` lacks, and measure the speed once; returns what cannot be rendered."""
+    missing = {
+        row: [clip for clip in clips if not _video(folder, row, clip).is_file()]
+        for row in PERFORMED
+        if row == "model" or len(clips) > 1  # a single clip has no other's sound
     }
-    if not made["model"]:
-        raise UserError(f"no video of {settings.run} could be made: {'; '.join({item.reason for item in left_out})}")
-    return RunVideos(
-        {clip.key: _video(folder, "ground_truth", clip) for clip in clips},
-        {clip.key: _video(folder, "ground_truth", clip).with_suffix(".wav") for clip in clips},
-        made["model"], made.get("mismatched_audio", {}), dict(export.codec_spec), export.codec_fingerprint,
-        read_json(folder / SPEED), left_out, notes,
-    )  # fmt: skip
+    timed = (folder / SPEED).is_file()
+    if timed and not any(missing.values()):
+        return []
+    sampler = load_sampler(export, settings.device)
+    sampling = Settings(sampler, export.statistics, 1, 1, settings.steps, settings.guidance, settings.seed)
+    if not timed:
+        write_json(folder / SPEED, _speed(clips, sampling, faces))
+    tasks = []
+    for row, lacking in missing.items():
+        wanted = {clip.key for clip in lacking}
+        performed = PERFORMED[row](clips, sampling) if wanted else []  # of all clips: noise and pairs depend on them
+        for clip, takes in zip(clips, performed, strict=False):
+            if clip.key in wanted and clip.waveform is not None:
+                tasks.append(
+                    _Render(
+                        _video(folder, row, clip), takes[0].motion[: clip.num_frames], clip.waveform, faces.root, settings.split, clip.key,
+                        dict(export.codec_spec), export.codec_fingerprint,
+                    )
+                )  # fmt: skip
+    failed = for_each(_render, tasks, processes, "rendering")
+    return [LeftOut(tasks[number].key, reason) for number, reason in failed.items()]
 
 
 def _video(folder: Path, row: str, clip: HeldOutClip) -> Path:
@@ -165,7 +190,7 @@ def _clear_if_other(folder: Path, made_from: dict[str, Any]) -> None:
     """Remove videos that were made from anything else; those of an interrupted attempt at the same are kept."""
     record = folder / RECORD
     if record.is_file() and read_json(record) != made_from:
-        for row in ROWS:
+        for row in ("ground_truth", *PERFORMED):
             shutil.rmtree(folder / row, ignore_errors=True)
         (folder / SPEED).unlink(missing_ok=True)
     write_json(record, made_from)

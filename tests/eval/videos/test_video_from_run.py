@@ -1,0 +1,60 @@
+"""The videos of a run: made once, made again where something is missing or was changed."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from moda.errors import UserError
+from moda.eval.videos.from_run import RunSettings, videos_of_run
+from moda.eval.videos.source import open_source
+from moda.files import sha256_of
+
+
+@pytest.fixture
+def made(filmed_dataset: Path, make_run, codec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """``made(**settings)``: the videos of a small run, in one process, drawn by the mouth codec."""
+    monkeypatch.setattr("moda.eval.videos.from_run.load_codec", lambda spec, fingerprint: codec)
+    settings = RunSettings(make_run(filmed_dataset), steps=1, device="cpu")
+    return lambda **changes: videos_of_run(dataclasses.replace(settings, **changes), tmp_path / "videos")
+
+
+def files(videos) -> dict[Path, tuple[int, str]]:
+    paths = [*videos.model.values(), *videos.mismatched.values(), *videos.reference.values()]
+    return {path: (path.stat().st_mtime_ns, sha256_of(path)) for path in paths}
+
+
+def test_every_clip_has_its_truth_the_models_and_the_controls_video(made):
+    videos = made()
+    assert videos.reference.keys() == videos.model.keys() == videos.mismatched.keys() == videos.sounds.keys()
+    assert len(videos.model) > 1 and not videos.left_out
+    for key, truth in videos.reference.items():
+        frames = open_source(truth, videos.sounds[key]).num_frames
+        assert open_source(videos.model[key]).num_frames == frames
+        assert 0 < open_source(videos.mismatched[key]).num_frames <= frames  # another clip may be shorter
+        assert sha256_of(videos.model[key]) != sha256_of(videos.mismatched[key])
+    assert videos.speed["real_time_factor"] > 0
+
+
+def test_nothing_is_made_twice_and_what_is_missing_comes_back_the_same(made):
+    before = files(made())
+    assert files(made()) == before
+    gone = next(path for path in before if path.parent.name == "model")
+    gone.unlink()
+    after = files(made())
+    assert after.pop(gone)[1] == before.pop(gone)[1]
+    assert after == before
+
+
+def test_another_seed_makes_other_videos(made):
+    before, after = files(made()), files(made(seed=5))
+    assert all(after[path][1] != before[path][1] for path in before if path.parent.name == "model")
+
+
+def test_a_single_clip_has_no_control(made):
+    assert made(clips=1).mismatched == {}
+
+
+def test_a_data_set_without_video_is_named(tiny_dataset: Path, make_run, tmp_path: Path):
+    with pytest.raises(UserError, match="holds no video and sound.*protocol=motion"):
+        videos_of_run(RunSettings(make_run(tiny_dataset), steps=1, device="cpu"), tmp_path / "videos")
