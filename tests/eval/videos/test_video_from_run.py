@@ -32,7 +32,6 @@ def test_every_clip_has_its_truth_the_models_and_the_controls_video(made):
         frames = open_source(truth, videos.sounds[key]).num_frames
         assert open_source(videos.model[key]).num_frames == frames
         assert 0 < open_source(videos.mismatched[key]).num_frames <= frames  # another clip may be shorter
-        assert sha256_of(videos.model[key]) != sha256_of(videos.mismatched[key])
     assert videos.speed["real_time_factor"] > 0
 
 
