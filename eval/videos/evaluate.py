@@ -18,6 +18,7 @@ from moda.eval.videos.networks import Networks, build_extractors
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.rows import Material, Row, make_rows
 from moda.eval.videos.scores import Scores, score
+from moda.eval.videos.speed import told_speed
 from moda.generation.pipeline import resolve_device
 
 REFERENCE_SET = "reference_set"  # the row of a reference whose clips are others than the methods'
@@ -133,13 +134,13 @@ def _material(request: Request, notes: list[str]) -> tuple[Material, dict[str, P
             f"no video of {request.reference} is named like one of {request.generated}: it serves as a set of other clips, "
             "and columns that compare with the same clip are empty"
         )
-        return Material(methods), reference, {}
+        return Material(methods), reference, told_speed(methods)
     if not reference:
         notes.append(
             "there is no reference: distances to real videos and everything that compares with the same clip are empty; "
             "the controls are made from the methods' own videos"
         )
-    return Material(methods, reference, codec_spec=request.codec_spec), {}, {}
+    return Material(methods, reference, codec_spec=request.codec_spec), {}, told_speed(methods)
 
 
 def _notes_on_videos(rows: Sequence[Row], found: Mapping[str, Sequence[Measured]]) -> list[str]:
