@@ -23,7 +23,7 @@ class Protocol:
     detector_threshold, detector_scale: least confidence of a face, and the scale of the image it is looked for in.
     min_track: detections that a face track must exceed. min_face: pixels that its mean side must exceed.
     sync_margin: of the crop around a face track, the c of the original pipeline.
-    jpeg: whether crops go through JPEG on their way to SyncNet, as there.
+    lossy: whether crops go through an XVID file and JPEG on their way to SyncNet, as there.
     fid_stride: every how many frames one is used. fid_frames: below so many frames a caution stands beside FID.
     fvd_frames, fvd_stride: length of a clip for FVD, and frames from one to the next.
     resamples, seed: of the bootstrap.
@@ -37,7 +37,7 @@ class Protocol:
     pad: int | None
     min_track: int
     min_face: float
-    jpeg: bool
+    lossy: bool
     margin: float = 1.6
     max_seconds: float = 12.0
     fps: int = 25

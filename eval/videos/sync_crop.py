@@ -1,13 +1,20 @@
 """The crop that SyncNet looks at, from the boxes of a face track: the one of the original pipeline."""
 
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
 import cv2
 import numpy as np
 from scipy.signal import medfilt
+
+from moda.errors import UserError
 
 MARGIN = 0.4  # c: the crop is 1 + c times the face to every side, and c lower
 MEDIAN = 13  # frames
 GREY = 110
 SIDE = 224
+JPEG_QUALITY = 95
 
 
 def smooth_track(boxes: np.ndarray) -> np.ndarray:
@@ -37,3 +44,26 @@ def sync_crop(frame: np.ndarray, half: float, centre_x: float, centre_y: float, 
     if not face.size:  # the centre lies outside the frame: what is there is padding
         return np.full((SIDE, SIDE, 3), GREY, np.uint8)
     return cv2.resize(face, (SIDE, SIDE))
+
+
+def through_xvid(crops: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """uint8 BGR (224, 224, 3) as they come out of an XVID file and then a JPEG each: what the original looks at.
+
+    Raises UserError where OpenCV was built without that codec.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "crops.avi")
+        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"XVID"), 25, (SIDE, SIDE))
+        if not writer.isOpened():
+            raise UserError("OpenCV cannot write XVID here; give protocol.lossy=false, which changes the protocol")
+        for crop in crops:
+            writer.write(crop)
+        writer.release()
+        reader = cv2.VideoCapture(path)
+        while True:
+            more, frame = reader.read()
+            if not more:
+                break
+            data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+            yield np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        reader.release()

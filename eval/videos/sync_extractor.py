@@ -13,13 +13,12 @@ from moda.eval.sync import sync_score
 from moda.eval.videos.detectors import FaceDetector
 from moda.eval.videos.extractor import Arrays
 from moda.eval.videos.protocol import Protocol
-from moda.eval.videos.sync_crop import GREY, smooth_track, sync_crop
+from moda.eval.videos.sync_crop import GREY, smooth_track, sync_crop, through_xvid
 from moda.eval.videos.tracks import SceneCuts, Track, find_tracks
 from moda.eval.videos.view import View
 
-VERSION = 1
+VERSION = 2
 FEWEST = 20  # frames; fewer windows than offsets make no curve
-JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class SyncExtractor:
             "detector": self.detector.identity(),
             **{name: getattr(protocol, name) for name in (
                 "pad", "detector_threshold", "detector_scale", "min_track", "min_face", "sync_margin",
-                "sync_min_seconds", "jpeg", "fps",
+                "sync_min_seconds", "lossy", "fps",
             )},
         }  # fmt: skip
 
@@ -101,7 +100,8 @@ class _Tracking:
         audio = self.audio[track.start * 640 : track.stop * 640]
         if len(audio) < FEWEST * 640:
             return None
-        crops = np.stack(list(self._crops(track)))
+        crops = self._crops(track)
+        crops = np.stack(list(through_xvid(crops) if self.extractor.protocol.lossy else crops))
         return sync_score(crops, audio, self.extractor.network)
 
     def _crops(self, track: Track):
@@ -111,7 +111,7 @@ class _Tracking:
         for frame, (half, x, y) in zip(islice(self.view.frames(), track.start, track.stop), places, strict=True):
             canvas, offset = on_canvas(frame, protocol)
             crop = sync_crop(canvas, half, x + offset[0], y + offset[1], protocol.sync_margin)
-            yield _through_jpeg(crop[:, :, ::-1]) if protocol.jpeg else np.ascontiguousarray(crop[:, :, ::-1])
+            yield np.ascontiguousarray(crop[:, :, ::-1])
 
 
 def on_canvas(frame: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
@@ -123,8 +123,3 @@ def on_canvas(frame: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.nda
     bottom, right = max(protocol.pad - height, 0) - top, max(protocol.pad - width, 0) - left
     canvas = cv2.copyMakeBorder(frame, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(GREY,) * 3)
     return canvas, np.array([left, top, left, top])
-
-
-def _through_jpeg(bgr: np.ndarray) -> np.ndarray:
-    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))

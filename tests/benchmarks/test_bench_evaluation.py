@@ -14,7 +14,7 @@ from moda.eval.videos.protocol import Protocol
 from moda.generation.video import VideoWriter
 
 PROTOCOL = Protocol(
-    name="test", version=1, crop="face", size=64, sync_min_seconds=4.0, pad=None, min_track=50, min_face=0, jpeg=False
+    name="test", version=1, crop="face", size=64, sync_min_seconds=4.0, pad=None, min_track=50, min_face=0, lossy=False
 )
 
 

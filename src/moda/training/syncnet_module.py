@@ -54,7 +54,8 @@ class SyncNetModule(TrainingModule):
 
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
         video, audio, valid = self._windows(batch)
-        losses, found = sync_contrast(self.network.embed_video(video), self.network.embed_audio(audio), valid)
+        clip = torch.arange(len(valid), device=valid.device) // self.windows
+        losses, found = sync_contrast(self.network.embed_video(video), self.network.embed_audio(audio), clip, valid)
         count = valid.sum().clamp(min=1)
         return {"loss": losses.sum() / count, "found": found.sum() / count}
 

@@ -1,6 +1,7 @@
 """The command on files: drawn heads that talk, a method that is late, one that stands still."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -88,6 +89,8 @@ def test_the_command_scores_every_row_and_the_controls_fall_where_they_must(
         "exact", "head_range"
     )
     assert value("ground_truth", "audio_visual_correlation") > value("mismatched_audio", "audio_visual_correlation")
+    assert value("exact", "identity") == value("ground_truth", "identity") < 0.5  # one person, above 0.6 another
+    assert value("frozen", "identity") < 0.1 and "which are no CSIM" in printed
     failed = [check["what"] for check in results["checks"] if check["passed"] is False]
     assert len(failed) == 2 and all(what.endswith("than exact") for what in failed)  # it is the truth, bit by bit
     assert rows["exact"]["clips_used"] == 2 and rows["exact"]["frames_used"] == 2 * FRAMES
@@ -101,6 +104,27 @@ def test_the_command_scores_every_row_and_the_controls_fall_where_they_must(
     assert run(heads, tmp_path / "out") == 0 and "measuring" not in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npz")}
     assert json.loads((tmp_path / "out/results.json").read_text())["rows"] == rows
+
+
+@pytest.mark.slow
+def test_results_go_to_wandb_and_beside_others_measured_alike(heads: Path, tmp_path: Path, capsys) -> None:
+    cache = f"cache={tmp_path / 'cache'}"
+    assert run(heads, tmp_path / "one", cache, "wandb=offline") == 0
+    (table,) = tmp_path.glob("one/wandb/offline-run-*/files/media/table/scores*.table.json")
+    assert [row[0] for row in json.loads(table.read_text())["data"]][-2:] == ["exact", "frozen"]
+
+    (tmp_path / "late").mkdir()
+    shutil.copytree(heads / "made/frozen", tmp_path / "late/made/slow")
+    (tmp_path / "late/real").symlink_to(heads / "real")
+    assert run(tmp_path / "late", tmp_path / "two", cache) == 0
+    capsys.readouterr()
+    files = [str(tmp_path / name / "results.json") for name in ("one", "two")]
+    assert main(["compare", *files]) == 0
+    table_of_both = capsys.readouterr().out
+    assert "frozen" in table_of_both and "slow" in table_of_both
+    assert run(tmp_path / "late", tmp_path / "three", cache, "protocol.fvd_stride=8") == 0
+    assert main(["compare", files[0], str(tmp_path / "three/results.json")]) == 1
+    assert "fvd_stride" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("overrides, message", [

@@ -1,6 +1,6 @@
 import numpy as np
 
-from moda.eval.videos.sync_crop import GREY, smooth_track, sync_crop
+from moda.eval.videos.sync_crop import GREY, smooth_track, sync_crop, through_xvid
 from moda.eval.videos.tracks import SceneCuts, find_tracks
 
 BOX = np.array([10.0, 20.0, 30.0, 50.0])
@@ -68,3 +68,12 @@ def test_the_crop_is_as_the_original_cuts_it() -> None:
     assert outside[0, 0, 0] == GREY and outside[0, -1, 0] == 0
     whole = sync_crop(frame, 20, 100, 96)  # rows 76 to 132, columns 72 to 128
     assert whole.min() == 255
+
+
+def test_lossy_crops_keep_their_number_order_and_look() -> None:
+    ramp = np.linspace(0, 200, 224).astype(np.uint8)
+    crops = [np.roll(np.stack([np.tile(ramp, (224, 1))] * 3, 2), 9 * t, 1) for t in range(12)]
+    found = list(through_xvid(crops))
+    assert len(found) == 12
+    errors = np.array([[np.abs(a.astype(float) - b).mean() for b in crops] for a in found])
+    assert (errors.argmin(1) == np.arange(12)).all() and 0 < errors.min(1).max() < 5
