@@ -2,8 +2,9 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,18 @@ class Score:
     caution: str = ""
 
 
+class Tally(Protocol):
+    """What a metric keeps of the clips that it has seen: little, and not the takes themselves."""
+
+    def add(self, takes: Sequence[Take]) -> None:
+        """One clip's takes (one a seed, or one a derangement), at least one."""
+        ...
+
+    def score(self, seed: int = 0) -> Score:
+        """Of all clips so far; ``seed`` is the bootstrap's."""
+        ...
+
+
 class Metric(ABC):
     """title, unit, better ("higher", "lower", "1", "0", "truth" or "") and meaning are what the report prints.
 
@@ -42,16 +55,28 @@ class Metric(ABC):
     needs_truth: bool = False
 
     @abstractmethod
-    def score(self, clips: Sequence[Sequence[Take]], *, seed: int = 0) -> Score:
-        """Score one row: for each clip its takes (one a seed, or one a derangement)."""
+    def tally(self) -> Tally:
+        """An empty one, for one row."""
+
+    def score(self, clips: Iterable[Sequence[Take]], *, seed: int = 0) -> Score:
+        """Score one row from the takes of its clips, one clip after the other."""
+        return score_all({"": self}, clips, seed=seed)[""]
+
+
+def score_all(metrics: Mapping[str, Metric], clips: Iterable[Sequence[Take]], *, seed: int = 0) -> dict[str, Score]:
+    """Every metric's score of one row. ``clips`` is gone through once and may be a generator; clips without takes are skipped."""
+    tallies = {name: metric.tally() for name, metric in metrics.items()}
+    for takes in clips:
+        for tally in tallies.values() if takes else ():
+            tally.add(takes)
+    return {name: tally.score(seed) for name, tally in tallies.items()}
 
 
 class ClipMetric(Metric):
     """A metric with one value a clip; the score is their mean, with a bootstrap interval over clips."""
 
-    def score(self, clips: Sequence[Sequence[Take]], *, seed: int = 0) -> Score:
-        by_clip = {takes[0].key: self.of_clip(takes) for takes in clips if takes}
-        return mean_score(by_clip, seed=seed)
+    def tally(self) -> "_Values":
+        return _Values(self)
 
     def of_clip(self, takes: Sequence[Take]) -> float:
         """One clip's value: the mean over its takes, NaN where none defines it."""
@@ -62,6 +87,18 @@ class ClipMetric(Metric):
     @abstractmethod
     def of_take(self, take: Take) -> float:
         """One take's value, NaN where it is undefined."""
+
+
+@dataclass
+class _Values:
+    metric: ClipMetric
+    by_clip: dict[str, float] = field(default_factory=dict)
+
+    def add(self, takes: Sequence[Take]) -> None:
+        self.by_clip[takes[0].key] = self.metric.of_clip(takes)
+
+    def score(self, seed: int = 0) -> Score:
+        return mean_score(self.by_clip, seed=seed)
 
 
 def mean_score(by_clip: Mapping[str, float], *, seed: int = 0) -> Score:

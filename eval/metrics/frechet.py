@@ -1,10 +1,13 @@
 """Does the motion, frame by frame, have the distribution of real motion?"""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from moda.eval.distances import frechet_distance
+from moda.eval.intervals import frechet_interval, leading_components
 from moda.eval.metrics.base import Metric, Score
 from moda.eval.moments import Moments
 from moda.eval.takes import Take
@@ -13,6 +16,7 @@ from moda.eval.takes import Take
 # other, so ten frames are asked for each dimension kept.
 FRAMES_PER_DIMENSION = 10
 MAX_DIMENSIONS = 32
+GROUPS = 64  # that are resampled; with more clips several share one
 
 
 def motion_features(motion: np.ndarray, fps: int) -> np.ndarray:
@@ -35,17 +39,45 @@ class FrechetMotion(Metric):
         "on up to 32 principal components of ground truth; biased upwards when frames are few"
     )
 
-    def score(self, clips: Sequence[Sequence[Take]], *, seed: int = 0) -> Score:
-        takes = [take for clip in clips for take in clip]
-        if not takes:
-            return Score(None)
-        truth = np.concatenate([motion_features(take.scaled(take.truth), take.fps) for take in takes])
-        motion = np.concatenate([motion_features(take.scaled(take.motion), take.fps) for take in takes])
-        # frames of the clips, not of the takes: a second seed adds no new truth
-        kept = min(MAX_DIMENSIONS, sum(len(clip[0].truth) for clip in clips if clip) // FRAMES_PER_DIMENSION)
+    def tally(self) -> "_Distributions":
+        return _Distributions()
+
+
+@dataclass
+class _Distributions:
+    """Moments of motion and truth: of each clip, or of up to 64 groups of clips, so that memory stays the same."""
+
+    groups: list[tuple[Moments, Moments]] = field(default_factory=list)
+    clips: int = 0
+    frames: int = 0  # of the clips, not of the takes: a second seed adds no new truth
+
+    def add(self, takes: Sequence[Take]) -> None:
+        pairs = [
+            (motion_features(take.scaled(take.motion), take.fps), motion_features(take.scaled(take.truth), take.fps))
+            for take in takes
+        ]
+        motion, truth = (Moments.of(np.concatenate(side)) for side in zip(*pairs, strict=True))
+        if len(self.groups) < GROUPS:
+            self.groups.append((motion, truth))
+        else:
+            group = self.groups[self.clips % GROUPS]
+            group[0].merge(motion)
+            group[1].merge(truth)
+        self.clips += 1
+        self.frames += len(takes[0].truth)
+
+    def score(self, seed: int = 0) -> Score:
+        kept = min(MAX_DIMENSIONS, self.frames // FRAMES_PER_DIMENSION)
         if kept < 1:
             return Score(None)
-        centre = truth.mean(0)
-        basis = np.linalg.eigh(np.cov(truth, rowvar=False))[1][:, ::-1][:, :kept]
-        value = frechet_distance(*(Moments.of((frames - centre) @ basis) for frames in (motion, truth)))
-        return Score(value, None, sum(1 for clip in clips if clip))
+        basis = leading_components([Moments.merged([truth for _, truth in self.groups])], kept)
+        motions, truths = (
+            {f"{number}": group[side].project(basis) for number, group in enumerate(self.groups)} for side in (0, 1)
+        )
+        value = frechet_distance(*(Moments.merged(list(sets.values())) for sets in (motions, truths)))
+        if len(self.groups) < 2:
+            return Score(value, None, self.clips, caution="a single clip")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the caution says it
+            interval = frechet_interval(motions, truths, seed=seed)
+        return Score(value, (max(interval.low, 0.0), interval.high), self.clips, caution=interval.caution)

@@ -13,7 +13,7 @@ from moda import __version__
 from moda.codec.base import MotionCodec
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
-from moda.eval.metrics.base import Metric, Score
+from moda.eval.metrics.base import Metric, Score, score_all
 from moda.eval.motion.clips import HeldOutClip, LeftOut, load_clips
 from moda.eval.motion.rows import ROWS, Performance, Settings
 from moda.eval.motion.showcase import choose_examples
@@ -113,10 +113,7 @@ def evaluate(protocol: Protocol) -> Evaluation:
         row: [_takes_of(clip, all_, codec, export.statistics, protocol.span) for clip, all_ in zip(clips, found, strict=True)]
         for row, found in performances.items()
     }  # fmt: skip
-    scores = {
-        row: {name: metric.score(found, seed=protocol.seed) for name, metric in protocol.metrics.items()}
-        for row, found in takes.items()
-    }
+    scores = {row: score_all(protocol.metrics, found, seed=protocol.seed) for row, found in takes.items()}
     examples = choose_examples(scores.get("model", {}).get("lip_correlation"), clips, protocol.examples)
     faces = Faces(codec, root, manifest, protocol.split)
     if "model" in scores:

@@ -1,7 +1,7 @@
 """From what was measured to columns: every row, every metric, with its interval and its cautions."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from moda.errors import UserError
 from moda.eval.intervals import Interval, paired_difference
-from moda.eval.metrics.base import Metric, Score, mean_score
+from moda.eval.metrics.base import Metric, Score, mean_score, score_all
 from moda.eval.takes import Take
 from moda.eval.videos.distributions import FeatureSet, distance_difference, distance_scores
 from moda.eval.videos.identity import identity_score
@@ -133,8 +133,16 @@ def _take_scores(
     row: Row, clips: Sequence[Measured], truth: Mapping[str, Measured], metrics: Mapping[str, Metric],
     statistics: MotionStatistics, seed: int,
 ) -> dict[str, Score]:  # fmt: skip
+    usable = {name: metric for name, metric in metrics.items() if truth or not metric.needs_truth}
+    found = score_all(usable, _takes(row, clips, truth, statistics), seed=seed)
+    return {name: score for name, score in found.items() if score.value is not None}
+
+
+def _takes(
+    row: Row, clips: Sequence[Measured], truth: Mapping[str, Measured], statistics: MotionStatistics
+) -> Iterator[list[Take]]:
+    """One clip after the other; those without a face, or without one in the truth, have none."""
     sounds = {item.key: (item.video, item.sound) for item in row.items}
-    takes: list[list[Take]] = []
     for clip in clips:
         faces, beside = clip.get("faces"), truth[clip.key].get("faces") if clip.key in truth else None
         if faces is None or (truth and beside is None):
@@ -145,11 +153,7 @@ def _take_scores(
             clip.key, faces, beside, _sound(*sounds[clip.key]), statistics,
             bilabials=phones["bilabials"] if phones else None, emotions=emotions,
         )  # fmt: skip
-        takes.append([take])
-    usable = {name: metric for name, metric in metrics.items() if truth or not metric.needs_truth}
-    return {
-        name: found for name, metric in usable.items() if (found := metric.score(takes, seed=seed)).value is not None
-    }
+        yield [take]
 
 
 def _emotions(clip: Measured | None) -> np.ndarray | None:

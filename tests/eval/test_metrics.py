@@ -96,6 +96,19 @@ def test_frechet_motion_is_zero_for_truth_and_counts_what_is_missing():
     assert still.value > 32
 
 
+def test_frechet_motion_keeps_as_much_of_many_clips_as_of_a_few():
+    truths = [random_motion(40, seed) for seed in range(70)]
+    clips = ([take(truth + 0.1, truth, key=str(number))] for number, truth in enumerate(truths))
+    tally = FrechetMotion().tally()
+    for takes in clips:
+        tally.add(takes)
+    assert len(tally.groups) == 64
+    score = tally.score()
+    assert score.n == 70 and score.interval is not None and score.interval[0] < score.value < score.interval[1]
+    together = FrechetMotion().score([[take(np.concatenate(truths) + 0.1, np.concatenate(truths))]])
+    assert score.value == pytest.approx(together.value, rel=0.02)  # but for the steps from clip to clip
+
+
 def test_diversity_is_the_spread_over_takes():
     truth = random_motion()
     apart = [[take(truth + offset, truth) for offset in (-0.1, 0.1)]]
