@@ -1,7 +1,7 @@
 """Mouths and sounds of a data set as SyncNet looks at them, made once and read by the window.
 
 FOLDER/KEY.mp4   uint8 crops 224 x 224 of every frame, cropped as the evaluation crops them
-       KEY.npy   MFCC of the sound, (S, 13) float32, 100 a second
+       KEY.npy   the sound, (N,) int16 at 16 kHz
        KEY.json  why a clip has neither
 """
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from moda.audio.encoder import SAMPLE_RATE
+from moda.audio.encoder import SAMPLE_RATE, SAMPLES_PER_FRAME
 from moda.data.media import read_sounds, read_video
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.data_prep.decode import FrameReader
 from moda.errors import UserError
-from moda.eval.mfcc import mfcc
+from moda.eval.mfcc import steps_of
 from moda.eval.videos.detectors import LandmarkDetector
 from moda.eval.videos.source import open_source
 from moda.eval.videos.sync_crop import SIDE, smooth_track, sync_crop
@@ -27,7 +27,7 @@ from moda.files import atomic_path, read_json, write_json
 from moda.generation.video import VideoWriter
 from moda.progress import progress
 
-VERSION = 1
+VERSION = 2
 FRAME_SIDE = 512  # pixels that the evaluation brings face crops to
 FEWEST = 0.8  # part of a clip's frames that must show the face
 CRF = 10  # of the stored crops: no loss that one sees
@@ -62,7 +62,7 @@ class SyncCrops:
     def frames(self, key: str) -> int:
         """Windows can start below this frame; 0 for an unusable clip."""
         path = self.folder / f"{key}.npy"
-        return len(np.load(path, mmap_mode="r", allow_pickle=False)) // 4 if path.is_file() else 0
+        return steps_of(len(np.load(path, mmap_mode="r", allow_pickle=False))) // 4 if path.is_file() else 0
 
     def crops(self, key: str, start: int, stop: int) -> np.ndarray:
         """uint8 BGR (stop - start, 224, 224, 3)."""
@@ -70,8 +70,8 @@ class SyncCrops:
         return np.stack([frame[:, :, ::-1] for _, frame in reader.frames(range(start, stop))])
 
     def sound(self, key: str) -> np.ndarray:
-        """(S, 13) float32."""
-        return np.load(self.folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
+        """(N,) int16 at 16 kHz."""
+        return np.load(self.folder / f"{key}.npy", allow_pickle=False)
 
     def _is_done(self, key: str) -> bool:
         return (self.folder / f"{key}.npy").is_file() or (self.folder / f"{key}.json").is_file()
@@ -101,6 +101,5 @@ class SyncCrops:
         with VideoWriter(self.folder / f"{key}.mp4", SIDE, crf=CRF, gop=10) as writer:
             for frame, place in zip(source.frames(), smooth_track(boxes), strict=True):
                 writer.write(sync_crop(square(frame, FRAME_SIDE), *place))
-        steps = mfcc(source.audio())[: 4 * len(found)]  # (S, 13)
         with atomic_path(self.folder / f"{key}.npy") as temporary:
-            np.save(temporary, np.ascontiguousarray(steps, np.float32))
+            np.save(temporary, source.audio()[: SAMPLES_PER_FRAME * len(found)])

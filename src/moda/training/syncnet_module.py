@@ -12,6 +12,7 @@ from moda.build import build
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
 from moda.errors import UserError
+from moda.eval.mfcc import mfcc
 from moda.eval.networks.syncnet import FRAMES, STEPS, SyncNet
 from moda.eval.sync import STEPS_PER_FRAME
 from moda.interop.export import Export
@@ -75,11 +76,12 @@ class SyncNetModule(TrainingModule):
                 continue
             places = np.where(inside, places, places[0])
             crops, sound = self.crops.crops(key, places.min(), places.max() + FRAMES), self.crops.sound(key)
-            sounds = np.stack([sound[STEPS_PER_FRAME * at :][:STEPS] for at in places])
             if self.training and self.augment:
-                crops, sounds = vary_pictures(crops, rng), vary_sound(sounds, rng)
+                crops, steps = vary_pictures(crops, rng), vary_sound(sound, rng)
+            else:
+                steps = mfcc(sound).astype(np.float32)
             videos.append(np.stack([crops[at : at + FRAMES] for at in places - places.min()]))
-            audios.append(sounds)
+            audios.append(np.stack([steps[STEPS_PER_FRAME * at :][:STEPS] for at in places]))
         video = torch.from_numpy(np.concatenate(videos)).to(self.device).permute(0, 4, 1, 2, 3).float()
         audio = torch.from_numpy(np.concatenate(audios)).to(self.device).transpose(1, 2)[:, None]
         return video, audio, torch.from_numpy(np.concatenate(valid)).to(self.device)
