@@ -3,7 +3,7 @@
 ground_truth       the reference's videos
 reencoded          the same, through the encoder that generated videos go through
 codec_ceiling      the same, read and rendered by a motion codec: what a model that drives it can reach
-static             the first frame of each, held: what moving not at all scores
+static             the first frame of each, held: what moving not at all scores (of one method, without a reference)
 mismatched_audio   the reference with another clip's sound (of a run: the model driven by it): what moving
                    like speech, but not like this speech, scores
 and the methods. Without a reference the controls are made from the methods' own videos.
@@ -106,6 +106,8 @@ def _made(basis: Sequence[Item], material: Material, folder: Path, protocol: Pro
     """The rows of controls that are videos of their own."""
     codec = build(dict(material.codec_spec)) if material.codec_spec else None
     kinds = ["reencoded", *(["codec_ceiling"] if codec else []), "static"] if material.reference else ["static"]
+    if not material.reference:  # methods animate the same portrait: one still of each clip
+        basis = list({_clip_of(item.key): item for item in reversed(basis)}.values())[::-1]
     rows: dict[str, tuple[list[Item], dict[str, str]]] = {kind: ([], {}) for kind in kinds}
     plans: list[tuple[str, Control]] = []
     for kind in kinds:
@@ -164,5 +166,10 @@ def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: i
 
 def _voice(key: str, source: VideoSource) -> Voice:
     """Clips of one name say the same, whichever method made them."""
-    clip = key.partition("@")[0]
+    clip = _clip_of(key)
     return Voice(clip, f"{clip}.mp4", source.num_frames)
+
+
+def _clip_of(key: str) -> str:
+    """The clip of a control's key, which names the method too where there is no reference."""
+    return key.partition("@")[0]
