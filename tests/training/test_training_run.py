@@ -61,6 +61,65 @@ def test_a_run_resumed_after_a_kill_equals_one_that_was_not_killed(configure, tm
         assert torch.equal(killed[name], value), name
 
 
+def test_a_run_goes_on_with_another_accumulation(configure, tmp_path) -> None:
+    settings = ("optimizer.final_factor=1", "checkpoint.every=1")  # a rate that does not depend on the length
+    run.train(configure("motion_vae", "whole", *settings))
+    for steps, accumulate in ((3, 1), (4, 4), (5, 1), (6, 2)):
+        layout = (f"trainer.max_steps={steps}", f"trainer.accumulate_grad_batches={accumulate}")
+        run.train(configure("motion_vae", "parts", *settings, *layout))
+    for name in ("train/loss", "val/loss", "lr"):
+        parts, whole = series(tmp_path / "parts", name), series(tmp_path / "whole", name)
+        assert parts == pytest.approx(whole, rel=1e-5) and whole.keys() == parts.keys() != set(), name
+    read = [
+        json.loads((tmp_path / f"{name}/checkpoints/step-6/loader-00000.json").read_text())
+        for name in ("parts", "whole")
+    ]
+    assert read[0] == read[1] and read[0]["samples_seen"] == 24
+
+
+def test_a_run_killed_while_it_validates_validates_again(configure, tmp_path) -> None:
+    for step in (3, 6):
+
+        def die(self, trainer: L.Trainer, *_: Any, step: int = step) -> None:
+            if trainer.global_step == step:
+                raise Killed
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(CheckpointWriter, "on_validation_batch_start", die)
+            run.train(configure("motion_vae", "killed", "checkpoint.every=1"))
+        assert not (tmp_path / f"killed/checkpoints/step-{step}").exists()
+    run.train(configure("motion_vae", "killed", "checkpoint.every=1"))
+    run.train(configure("motion_vae", "whole", "checkpoint.every=1"))
+    assert series(tmp_path / "killed", "val/loss") == series(tmp_path / "whole", "val/loss")
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_an_export_that_a_kill_prevented_is_made_by_the_next_start(configure, tmp_path, capsys, step: int) -> None:
+    settings = (f"trainer.max_steps={step}", "ema.power=[0.1]")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+
+        def die(directory: Path, export: Any) -> None:
+            if export.step == step:
+                raise Killed
+
+        patch.setattr(run, "write_export", die)
+        run.train(configure("motion_vae", "vae", *settings))
+    assert (tmp_path / f"vae/checkpoints/step-{step}").is_dir() and not (tmp_path / f"vae/export/step-{step}").exists()
+    run.train(configure("motion_vae", "vae", *settings))
+    assert load_export(tmp_path / "vae").step == step
+    assert [path.name for path in sorted((tmp_path / "vae/ema").iterdir())][-1] == f"step-{step}"
+    assert f"already trained to step {step}" in capsys.readouterr().out
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_silently_begun_again(configure, tmp_path) -> None:
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
+    (tmp_path / "vae/checkpoints/step-3/ema-00000.safetensors").unlink()
+    before = (tmp_path / "vae/metrics.jsonl").read_text()
+    with pytest.raises(UserError, match="no checkpoint in .*checkpoints is whole: bring one back, delete that folder"):
+        run.train(configure("motion_vae", "vae"))
+    assert (tmp_path / "vae/metrics.jsonl").read_text() == before
+
+
 # Most of a velocity is noise that nothing can predict: its loss falls by less.
 @pytest.mark.parametrize(("task", "steps", "factor"), [("motion_vae", 60, 0.7), ("dit", 80, 0.9)])
 def test_training_lowers_the_loss(configure, tmp_path, task: str, steps: int, factor: float) -> None:

@@ -23,7 +23,7 @@ from moda.interop.export import EXPORT_NAME, write_export
 from moda.training.base import Setup, TrainingModule
 from moda.training.checkpoints.consolidate import export_of, keep_averages
 from moda.training.checkpoints.ema import EMA
-from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, newest_complete, step_of
+from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, by_step, newest_complete, step_of
 from moda.training.compilation import compile_blocks
 from moda.training.distributed.launch import lost_rank
 from moda.training.distributed.strategies import Resources
@@ -61,12 +61,14 @@ def _train(config: Config) -> Path:
     data = _data(config, module, manifest)
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]
-    # one process reads the hashes of all files, and its choice is everyone's
-    checkpoint = newest_complete(run_dir / "checkpoints", say, hashes=rank_zero_only.rank == 0)
+    checkpoint = _checkpoint(run_dir / "checkpoints")
+    done = step_of(checkpoint) if checkpoint else 0
     if checkpoint is not None:
         _check_data(checkpoint, manifest, config["data"]["path"])
         _check_frozen(checkpoint, module)
-    if _exported(run_dir) >= steps:
+        if rank_zero_only.rank == 0 and _exported(run_dir) < done:  # killed between the checkpoint and its export
+            _after_save(run_dir, checkpoint, config, module, data)
+    if max(done, _exported(run_dir)) >= steps:
         say(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
         return run_dir
     _fit(config, module, data, run_dir, checkpoint)
@@ -154,8 +156,11 @@ def make_trainer(
     config: Config, resources: Resources, run_dir: Path, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
     """A Lightning trainer with the settings of ``config``, and nothing of its own that these callbacks do better."""
+    settings = dict(config["trainer"])
+    if settings["val_check_interval"]:  # ours is in steps, Lightning's in micro-batches
+        settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     return L.Trainer(
-        **config["trainer"],
+        **settings,
         max_epochs=-1,
         strategy=build({**config["strategy"], "_partial_": True})(resources=resources),
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
@@ -172,10 +177,24 @@ def make_trainer(
 
 
 def _after_save(run_dir: Path, checkpoint: Path, config: Config, module: TrainingModule, data: ShardDataModule) -> None:
-    """Renew the export, and keep the averages that others can be rebuilt from."""
-    write_export(run_dir / "export", export_of(checkpoint, module, config, data.train_shards))
+    """Keep the averages that others can be rebuilt from, then renew the export, whose step says that both are done."""
     if config["ema"]["power"]:
         keep_averages(checkpoint, run_dir / "ema")
+    write_export(run_dir / "export", export_of(checkpoint, module, config, data.train_shards))
+
+
+def _checkpoint(directory: Path) -> Path | None:
+    """The newest complete checkpoint, None before the first. UserError where there are some, and all are damaged.
+
+    One process reads the hashes of all files, and its choice is everyone's.
+    """
+    found = newest_complete(directory, say, hashes=rank_zero_only.rank == 0)
+    if found is None and by_step(directory):
+        raise UserError(
+            f"no checkpoint in {directory} is whole: bring one back, delete that folder to begin again at step 0, "
+            "or start another run with name=..."
+        )
+    return found
 
 
 def _check_data(checkpoint: Path, manifest: DatasetManifest, path: str) -> None:

@@ -16,6 +16,7 @@ from moda.errors import Preempted, UserError
 from moda.training import run
 from moda.training.checkpoints.writer import CheckpointWriter, by_step
 from moda.training.faults.stop_signals import StopSignals, leave_if_alone, stop_signals
+from moda.training.tracking.metrics import read_metrics
 
 
 def test_a_signal_sets_a_flag_and_the_former_handlers_come_back() -> None:
@@ -61,6 +62,12 @@ class Fault(L.Callback):
             os.kill(os.getpid(), number)
 
 
+def recorded(path: Path) -> dict[tuple[int, str], float]:
+    """(step, name) -> what a training has computed."""
+    numbers = ((int(line["step"]), *item) for line in read_metrics(path) for item in line.items())
+    return {(step, name): value for step, name, value in numbers if name.startswith(("train/", "val/", "lr"))}
+
+
 def with_callback(monkeypatch: pytest.MonkeyPatch, callback: L.Callback) -> None:
     make = run._trainer
 
@@ -86,6 +93,9 @@ def test_the_step_in_hand_is_finished_saved_and_then_left(configure, tmp_path, m
     assert set(fault.handlers) == {stop_signals._note}  # Lightning's own was never there
     run.train(configure("motion_vae", "run", *settings))
     assert [path.name for path in by_step(tmp_path / "run/checkpoints")] == ["step-6", "step-4"]
+    run.train(configure("motion_vae", "whole", *settings))
+    run_, whole = (recorded(tmp_path / name / "metrics.jsonl") for name in ("run", "whole"))
+    assert run_ == whole and {step for step, name in whole if name == "val/loss"} == {3, 6}
 
 
 def test_a_signal_while_training_is_set_up_ends_it_before_the_first_step(configure, tmp_path, monkeypatch) -> None:

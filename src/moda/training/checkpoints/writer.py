@@ -58,8 +58,8 @@ class CheckpointWriter(L.Callback):
     """Saves every ``every`` steps and at the end, keeps the last ``keep``, and restores what ``fit`` is given.
 
     A checkpoint is written under a temporary name, every rank its own files, then sealed by a manifest of
-    sizes and hashes, then renamed: what is called step-N was complete once. This callback comes last,
-    so that the others have seen the step that is saved.
+    sizes and hashes, then renamed: what is called step-N was complete once. This callback comes last, and a
+    step that is validated is saved after that: what a step leaves behind is recorded before it is saved.
     parts: what is saved beside the weights. identity: stored in the manifest. before_save: called on every
     rank; what it raises prevents the save. after_save: called on rank 0
     with the directory of a checkpoint that stands.
@@ -94,8 +94,13 @@ class CheckpointWriter(L.Callback):
                 group["lr"] = rate
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if self.due(trainer):
+        if self.due(trainer) and not validates(trainer):
             self.save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.due(trainer):
+            with torch.inference_mode(False):  # which validation runs in
+                self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.save(trainer)
@@ -127,13 +132,14 @@ class CheckpointWriter(L.Callback):
             if trainer.is_global_zero:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise UserError(f"cannot write checkpoint {final}: {problem}; free space, then run again")
-        if trainer.is_global_zero and self.after_save:
-            self.after_save(final)
-        trainer.strategy.barrier("checkpoint")
+        _, problem = _everywhere(trainer, lambda: self._follow(trainer, final))
+        if problem:
+            raise UserError(problem)
 
     def _begin(self, trainer: L.Trainer, temporary: Path) -> Files:
         if trainer.is_global_zero:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for path in self.directory.glob(".step-*.tmp"):  # of a save that was killed
+                shutil.rmtree(path)
             temporary.mkdir(parents=True)
         return {}
 
@@ -160,6 +166,11 @@ class CheckpointWriter(L.Callback):
                 shutil.rmtree(path)
         return {}
 
+    def _follow(self, trainer: L.Trainer, final: Path) -> Files:
+        if trainer.is_global_zero and self.after_save:
+            self.after_save(final)
+        return {}
+
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore weights, moments and parts from the directory given to ``fit``."""
         directory = Path(checkpoint["directory"])
@@ -171,6 +182,27 @@ class CheckpointWriter(L.Callback):
             buffer.copy_(weights.read(name).reshape(buffer.shape))
         for part in self.parts:
             part.load(directory, trainer.global_rank)
+        count_micro_batches(checkpoint, trainer.accumulate_grad_batches)
+
+
+def validates(trainer: L.Trainer) -> bool:
+    """Whether the step that has just ended is validated before the next one."""
+    batches = trainer.global_step * trainer.accumulate_grad_batches
+    return bool(trainer.enable_validation and trainer.val_check_batch and batches % trainer.val_check_batch == 0)
+
+
+def count_micro_batches(checkpoint: dict[str, Any], accumulate: int) -> None:
+    """Make Lightning's counters, on their way from a checkpoint, those of a run that has just ended its step.
+
+    It steps and validates by the number of micro-batches. Steps may have had another number of them
+    before, and a checkpoint that is written when a batch starts has counted that one too.
+    """
+    steps, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
+    batches = steps * accumulate
+    # completed, and the step as stepped, only after the hook in which checkpoints are usually written
+    counters = {"ready": batches, "started": batches, "processed": batches, "completed": batches - 1}
+    loop["epoch_loop.batch_progress"] |= {"total": counters, "current": dict(counters)}
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps - 1
 
 
 def _everywhere(trainer: L.Trainer, act: Callable[[], Files]) -> tuple[Files, str]:
