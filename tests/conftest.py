@@ -78,7 +78,7 @@ def write_dataset(
         statistics=statistics.result(),
         splits={split: list(names) for split, names in speakers.items()},
         shards=tuple(shards),
-        fingerprint=dataset_fingerprint(shards),
+        fingerprint=dataset_fingerprint(shards, CODEC, "codec-0", ENCODER, "audio-0"),
     )
     manifest.save(root)
     return root

@@ -76,6 +76,17 @@ def test_a_shard_with_too_few_samples_is_found_before_training(make_dataset) -> 
             ShardDataModule(root, **SETTINGS)
 
 
+def test_a_train_split_without_samples_is_refused(make_dataset) -> None:
+    root = make_dataset()
+    for shard in range(3):
+        path = rewrite(root, lambda _: [], shard)
+        manifest = DatasetManifest.load(root)
+        shards = [replace(s, num_samples=0) if root / s.features == path else s for s in manifest.shards]
+        replace(manifest, shards=tuple(shards)).save(root)
+    with pytest.raises(UserError, match="the train split of .* holds no sample"):
+        ShardDataModule(root, **SETTINGS)
+
+
 def test_ranks_and_readers_that_do_not_fit_are_named(tiny_dataset: Path) -> None:
     data = ShardDataModule(tiny_dataset, **SETTINGS, num_workers=2)
     with pytest.raises(UserError, match="2 ranks x 2 readers each need 4 shards, but the train split has 3"):
@@ -102,11 +113,11 @@ def test_a_run_goes_on_from_the_state_of_another_layout(tiny_dataset: Path) -> N
     state = json.loads(json.dumps(before.rank_state()))
     assert (state["samples_seen"], state["step"], state["rank"], state["world_size"]) == (12, 3, 1, 2)
     after = module(tiny_dataset, step=3, accumulate=4)
-    after.load_rank_state(state)
+    after.load_rank_states([state])
     assert joined(take(after.train_dataloader(), 8)) == joined(take(stream(tiny_dataset), 5)[3:])
     assert after.rank_state()["samples_seen"] == 12
     early = module(tiny_dataset)  # the trainer's step is not restored yet
-    early.load_rank_state(state)
+    early.load_rank_states([state])
     assert early.samples_seen == 12
     early.trainer.global_step = 5
     assert early.samples_seen == 20
@@ -125,11 +136,11 @@ def test_the_state_counts_steps_and_not_what_was_read_ahead(tiny_dataset: Path) 
 def test_a_state_of_other_data_or_another_seed_is_refused(tiny_dataset: Path) -> None:
     state = module(tiny_dataset).rank_state()
     with pytest.raises(UserError, match=r"seed 1, this is 0.*start another run"):
-        module(tiny_dataset).load_rank_state(state | {"seed": 1})
+        module(tiny_dataset).load_rank_states([state | {"seed": 1}])
     with pytest.raises(UserError, match="dataset other"):
-        module(tiny_dataset).load_rank_state(state | {"dataset": "other"})
+        module(tiny_dataset).load_rank_states([state | {"dataset": "other"}])
     with pytest.raises(UserError, match=r"loader state cannot be read \(KeyError\('step'\)\)"):
-        module(tiny_dataset).load_rank_state({"samples_seen": 3})
+        module(tiny_dataset).load_rank_states([{"samples_seen": 3}])
 
 
 class Consumer(L.LightningModule):
@@ -178,11 +189,16 @@ def test_in_a_trainer_consumed_samples_and_skips_are_counted_and_prefetched_ones
     if num_workers == 0:
         assert set(heard) == {"ann_000"}
     again = module(root)
-    again.load_rank_state(state)
+    again.load_rank_states([state])
     assert again.rank_state()["bad_samples"] == state["bad_samples"]
     other_rank = module(root, rank=1, world_size=2)
-    other_rank.load_rank_state(state)
+    other_rank.load_rank_states([state])
     assert other_rank.rank_state()["bad_samples"] == 0  # rank 0 has counted them
+    of_four = [state | {"rank": rank, "bad_samples": 10**rank} for rank in range(4)]
+    of_two = [module(root, rank=rank, world_size=2) for rank in range(2)]
+    for rank in of_two:
+        rank.load_rank_states(of_four)
+    assert [rank.bad_samples for rank in of_two] == [101, 1010]  # none is lost with fewer ranks
 
 
 def test_the_manifest_given_is_the_one_used(tiny_dataset: Path) -> None:

@@ -3,9 +3,12 @@
 import json
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +16,10 @@ from data_support import members_of, npy, replaced, rewrite, spoil_all
 
 from moda.cli.main import main
 from moda.data.lint import lint
+from moda.data.module import ShardDataModule
 from moda.data.schema import ClipRecord, DatasetManifest
 from moda.data.writer import Sample, dataset_fingerprint, write_shard
+from moda.errors import UserError
 from moda.motion import StatisticsAccumulator, get_layout
 from moda.motion.statistics import MotionStatistics
 
@@ -144,6 +149,45 @@ def test_the_frames_are_counted(make_dataset) -> None:
     assert lines(root) == [f"{FIRST}: it holds {first.num_frames} frames, dataset.json says {first.num_frames + 1}"]
 
 
+def test_a_fingerprint_of_other_content_is_found(make_dataset) -> None:
+    root = make_dataset()
+    edit(root, fingerprint="of another data set")
+    assert lines(root) == ["dataset.json: its fingerprint is not that of the shards and components it names"]
+
+
+def test_what_readers_do_not_look_at_is_verified_too(make_dataset) -> None:
+    root = make_dataset()
+    record = json.loads(dict(members_of(root / FIRST))["ann_000.json"])
+    rewrite(root, replaced("json", json.dumps({**record, "speaker": ["ann"]}).encode()))
+    assert lines(root) == [f"{FIRST} ann_000: its json member: its speaker is ['ann'], expected str"]
+
+
+JUNK = (None, "x", -1, 1.5, True, float("nan"), [], {}, ["a"], {"a": 1}, "../../etc/passwd")
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    children = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for name, child in children:
+        yield from places(child, (*place, name))
+
+
+def test_no_dataset_json_is_answered_with_a_traceback(make_dataset) -> None:
+    root = make_dataset(clips=1)
+    good = json.loads((root / "dataset.json").read_text())
+    for place in places(good):
+        for junk in JUNK:
+            spoiled = {"": json.loads(json.dumps(good))}
+            at: Any = spoiled
+            for name in ("", *place)[:-1]:
+                at = at[name]
+            at[("", *place)[-1]] = junk
+            (root / "dataset.json").write_text(json.dumps(spoiled[""]))
+            for look in (lint, partial(ShardDataModule, window=16, previous=2, batch_size=4, seed=0)):
+                with suppress(UserError):
+                    look(root)
+
+
 def test_several_processes_find_the_same_in_the_same_order(make_dataset) -> None:
     root = make_dataset()
     for shard in range(5):
@@ -190,7 +234,7 @@ def with_video(tmp_path: Path) -> Path:
     DatasetManifest(
         codec={}, codec_fingerprint="", audio_encoder={}, audio_fingerprint="", audio_layers=1, audio_dim=6,
         identity_dim=5, statistics=statistics.result(), splits={"train": ["ann"]}, shards=(shard,),
-        fingerprint=dataset_fingerprint([shard]),
+        fingerprint=dataset_fingerprint([shard], {}, "", {}, ""),
     ).save(root)  # fmt: skip
     return root
 

@@ -38,7 +38,7 @@ class Trajectory:
             "MODA_SAMPLES": str(self.samples_dir),
         }
         command = [sys.executable, "-m", "moda.cli.main", "train", *self.overrides, *more]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
 
     @property
     def checkpoints(self) -> list[str]:

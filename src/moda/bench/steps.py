@@ -21,7 +21,7 @@ from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
 from moda.data.share import Share
 from moda.data.windows import Batch
-from moda.training.base import TrainingModule
+from moda.training.base import TrainingModule, build_module
 from moda.training.checkpoints.ema import EMA
 from moda.training.compilation import compile_blocks
 from moda.training.distributed.strategies import Resources
@@ -29,7 +29,7 @@ from moda.training.draws import Draws
 from moda.training.faults.consensus import Consensus
 from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
 from moda.training.faults.preemption import Preemption
-from moda.training.run import build_module, make_trainer
+from moda.training.run import make_trainer
 from moda.training.tracking.metrics import METRICS_NAME, MetricsFile
 from moda.training.tracking.recording import StepRecorder
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from moda.data.index import ShardIndex, scan
-from moda.data.schema import FEATURE_MEMBERS, MANIFEST_NAME, SPLITS, VIDEO_MEMBERS, DatasetManifest, Shard
+from moda.data.schema import FEATURE_MEMBERS, MANIFEST_NAME, SPLITS, VIDEO_MEMBERS, ClipRecord, DatasetManifest, Shard
 from moda.data.shards import CorruptSampleError, FeatureShards, check_shard
+from moda.data.typed import typed
+from moda.data.writer import dataset_fingerprint
 from moda.errors import UserError
 from moda.files import sha256_of
 from moda.motion.statistics import MotionStatistics, StatisticsAccumulator
@@ -143,8 +145,12 @@ def _decode_all(root: Path, manifest: DatasetManifest, shard: Shard, report: Sha
 
     report.statistics = StatisticsAccumulator(manifest.layout)
     for clip in FeatureShards(root, shard.split, replace(manifest, shards=(shard,)), on_corrupt=note):
-        report.speakers[clip.key] = clip.record.speaker
         report.statistics.update(clip.motion)
+        try:
+            typed(ClipRecord, clip.record.to_dict())  # readers look only at what they use
+            report.speakers[clip.key] = clip.record.speaker
+        except ValueError as error:
+            report.add(f"its json member: {error}", clip.key)
     frames = report.statistics.count
     if len(report.speakers) == shard.num_samples and frames != shard.num_frames:
         report.add(f"it holds {frames} frames, {MANIFEST_NAME} says {shard.num_frames}")
@@ -191,6 +197,9 @@ def _wrong_in_manifest(root: Path, manifest: DatasetManifest) -> Iterator[Findin
     for speaker, splits in splits_of.items():
         if len(splits) > 1:
             yield Finding(MANIFEST_NAME, None, f"speaker {speaker!r} is in more than one split: {', '.join(splits)}")
+    specs = (manifest.codec, manifest.codec_fingerprint, manifest.audio_encoder, manifest.audio_fingerprint)
+    if manifest.fingerprint != dataset_fingerprint(manifest.shards, *specs):
+        yield Finding(MANIFEST_NAME, None, "its fingerprint is not that of the shards and components it names")
     named = [name for shard in manifest.shards for name in (shard.features, shard.video) if name is not None]
     for name in sorted({name for name in named if named.count(name) > 1}):
         yield Finding(MANIFEST_NAME, None, f"it names {name} more than once")

@@ -1,7 +1,7 @@
 """The LightningDataModule: an endless training stream and a fixed set of validation windows."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class ShardDataModule(L.LightningDataModule):
         self.val_shards = self._validation_shards(path)
         for shards in (self.train_shards, self.val_shards):
             shards.verify()
+        if not sum(self.train_shards.sizes):
+            raise UserError(f"the train split of {path} holds no sample; prepare it again")
         self._origin = (0, 0)  # optimizer step, and the samples that had been seen then
         self.bad_samples = 0
 
@@ -166,17 +168,20 @@ class ShardDataModule(L.LightningDataModule):
             "dataset": self.manifest.fingerprint,
         }
 
-    def load_rank_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``rank_state`` of any rank of any layout; call before the loaders are made.
+    def load_rank_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the ``rank_state`` of every rank of any layout; call before the loaders are made.
 
-        The bad samples are counted on by the rank that counted them. Raises UserError for another data
-        set or seed, whose places are other samples, and for what is no such state.
+        The bad samples of rank r are counted on by rank r mod W of the W there are now. Raises UserError for another
+        data set or seed, whose places are other samples, and for what is no such state.
         """
+        rank, world_size = self._place
         try:
-            origin = (int(state["step"]), int(state["samples_seen"]))
-            stream = {name: state[name] for name in ("mode", "seed", "dataset")}
-            counted = int(state["bad_samples"]) if state["rank"] == self._place[0] else 0
-        except (KeyError, TypeError, ValueError) as error:
+            first = states[0]
+            origin = (int(first["step"]), int(first["samples_seen"]))
+            stream = {name: first[name] for name in ("mode", "seed", "dataset")}
+            mine = [state for state in states if int(state["rank"]) % world_size == rank]
+            counted = sum(int(state["bad_samples"]) for state in mine)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"the checkpoint's loader state cannot be read ({error!r}); resume another one") from error
         now = {"mode": self.mode, "seed": self.seed, "dataset": self.manifest.fingerprint}
         for name, value in stream.items():

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from moda.data.typed import typed
 from moda.errors import UserError
 from moda.files import read_json, write_json
-from moda.motion.layout import MotionLayout, get_layout
+from moda.motion.layout import MotionLayout
 from moda.motion.statistics import MotionStatistics
 
 SCHEMA_VERSION = 1
@@ -139,19 +140,23 @@ class DatasetManifest:
                 f"{root} is not a prepared data set (no {MANIFEST_NAME}); run: moda prepare source=VIDEOS out={root}"
             )
         value = read_json(path)
+        if not isinstance(value, dict):
+            raise UserError(f"{path} holds {type(value).__name__}, not what moda prepare writes; prepare it again")
         if value.get("schema") != SCHEMA_VERSION:
             raise UserError(
                 f"{path} has schema {value.get('schema')!r}, this version reads {SCHEMA_VERSION}; prepare it again"
             )
-        layout = get_layout(value.pop("layout"))
-        statistics = MotionStatistics.from_dict(value.pop("statistics"), str(path))
-        if statistics.layout != layout:
-            raise UserError(
-                f"{path}: layout {layout.name} but statistics of {statistics.layout.name}; prepare it again"
-            )
         try:
-            return cls(
-                **{**value, "statistics": statistics, "shards": tuple(Shard(**shard) for shard in value["shards"])}
-            )
-        except (KeyError, TypeError) as error:
+            layout = value.pop("layout")
+            statistics = MotionStatistics.from_dict(value.pop("statistics"), str(path))
+            shards = tuple(typed(Shard, shard) for shard in value.pop("shards"))
+            found = typed(cls, {**value, "statistics": statistics, "shards": shards})
+        except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is incomplete ({error}); prepare it again") from error
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{path} is not what moda prepare writes: {error}; prepare it again") from error
+        if found.layout.name != layout:
+            raise UserError(f"{path}: layout {layout} but statistics of {found.layout.name}; prepare it again")
+        return found

@@ -74,11 +74,21 @@ class MotionStatistics:
             layout = get_layout(value["layout"])
             mean, std = np.asarray(value["mean"], np.float64), np.asarray(value["std"], np.float64)
             count = int(value["count"])
-        except (KeyError, TypeError) as error:
+        except UserError:
+            raise
+        except KeyError as error:
             raise UserError(f"{where}: motion statistics lack {error}; prepare the data set again") from error
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{where}: motion statistics cannot be read ({error}); prepare the data set again"
+            ) from error
         if mean.shape != (layout.dim,) or std.shape != (layout.dim,):
             raise UserError(
                 f"{where}: statistics have {mean.shape} values, but layout {layout.name} has {layout.dim} dimensions"
+            )
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+            raise UserError(
+                f"{where}: statistics hold NaN, infinity or a negative deviation; prepare the data set again"
             )
         return cls(layout, mean, std, count)
 

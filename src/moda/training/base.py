@@ -136,3 +136,10 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
+
+
+def build_module(config: Mapping[str, Any], manifest: DatasetManifest) -> TrainingModule:
+    """The task of ``config`` with its weights drawn anew."""
+    setup = Setup(manifest, config["optimizer"], config["seed"], config["data"]["window"])
+    # Built by hand: the specs inside (network, flow) are completed from the data by the module itself.
+    return build({**config["task"]["module"], "_recursive_": False, "_partial_": True})(setup)

@@ -20,7 +20,7 @@ from moda.errors import UserError
 from moda.files import read_json
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
-from moda.training.base import Setup, TrainingModule
+from moda.training.base import TrainingModule, build_module
 from moda.training.checkpoints.consolidate import export_of, keep_averages
 from moda.training.checkpoints.ema import EMA
 from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, by_step, newest_complete, step_of
@@ -74,13 +74,6 @@ def _train(config: Config) -> Path:
     _fit(config, module, data, run_dir, checkpoint)
     _say_result(run_dir)
     return run_dir
-
-
-def build_module(config: Config, manifest: DatasetManifest) -> TrainingModule:
-    """The task of ``config`` with its weights drawn anew."""
-    setup = Setup(manifest, config["optimizer"], config["seed"], config["data"]["window"])
-    # Built by hand: the specs inside (network, flow) are completed from the data by the module itself.
-    return build({**config["task"]["module"], "_recursive_": False, "_partial_": True})(setup)
 
 
 def _data(config: Config, module: TrainingModule, manifest: DatasetManifest) -> ShardDataModule:

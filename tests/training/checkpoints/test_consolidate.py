@@ -1,5 +1,6 @@
 """Exports of any checkpoint: in one process, and loaded where there is neither Lightning nor DeepSpeed."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_what_the_run_does_not_have_is_said(run_dir: Path, capsys, arguments: tu
     assert main(["export", str(run_dir), *arguments]) == 1
     said = capsys.readouterr().err
     assert message in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("task", ["motion_vae", "dit"])
+def test_a_run_that_was_killed_before_its_first_export_is_exported_all_the_same(configure, tmp_path, task: str) -> None:
+    more = ("model.space=motion",) if task == "dit" else ()
+    run = train(configure(task, "run", *more))
+    whole = load_export(run)
+    shutil.rmtree(run / "export")
+    again = load_export(export_run(run, None, None, "exponential", None))
+    assert (again.task, again.step, again.config) == (whole.task, whole.step, whole.config)
+    ours, theirs = (export.vae if task == "motion_vae" else export.network for export in (again, whole))
+    assert distance(ours.state_dict(), theirs.state_dict()) == 0
 
 
 def test_an_export_loads_without_lightning_and_deepspeed(run_dir: Path, capsys) -> None:

@@ -35,8 +35,10 @@ class Faults(L.Callback):
             parameter.register_hook(lambda gradient: gradient * float("nan") if self._now(trainer) else gradient)
 
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """The process dies at the moment it opens or renames the file that is named."""
+        """The process dies at the moment it opens, renames or finishes the file that is named, with half of it written."""
         if event == self.settings["event"] and re.search(self.settings["path"], str(arguments[0])):
+            if self.settings.get("halved"):
+                os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _now(self, trainer: L.Trainer) -> bool:

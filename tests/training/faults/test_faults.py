@@ -15,51 +15,93 @@ from fault_support import STEPS, Trajectory, alive, assert_same
 from moda.training.checkpoints.writer import newest_complete
 
 pytestmark = pytest.mark.slow
-TWO = ("strategy=ddp", "trainer.devices=2")
 
-
-def uninterrupted(folder: Path, dataset: Path, *settings: str) -> Trajectory:
-    whole = Trajectory(folder, dataset, *settings)
-    done = whole.train()
-    assert done.returncode == 0, done.stderr
-    return whole
+LAYOUTS = {
+    "one": (),
+    "ddp": ("strategy=ddp", "trainer.devices=2"),
+    "deepspeed_2": ("strategy=deepspeed_2", "trainer.devices=2"),
+}
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Trajectory:
-    return uninterrupted(tmp_path_factory.mktemp("whole"), tiny_dataset)
+def uninterrupted(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trajectory]:
+    """``uninterrupted(layout)``: the run to which nothing happens, trained once."""
+    made: dict[str, Trajectory] = {}
+
+    def get(layout: str) -> Trajectory:
+        if layout.startswith("deepspeed"):
+            pytest.importorskip("deepspeed")
+        if layout not in made:
+            made[layout] = Trajectory(tmp_path_factory.mktemp(layout), tiny_dataset, *LAYOUTS[layout])
+            done = made[layout].train()
+            assert done.returncode == 0, done.stderr
+        return made[layout]
+
+    return get
 
 
-def test_one_process(whole: Trajectory, tiny_dataset: Path, tmp_path: Path) -> None:
-    run = Trajectory(tmp_path, tiny_dataset)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_fault_leaves_the_trajectory_as_it_was(uninterrupted, tiny_dataset, tmp_path, layout: str) -> None:
+    whole, run = uninterrupted(layout), Trajectory(tmp_path, tiny_dataset, *LAYOUTS[layout])
+    last = len(whole.pids()) - 1  # the rank that faults befall
+    killed_status = 137 if last else -9
 
-    killed = run.train("data.num_workers=2", do="die", step=3)  # in step 4, between backward and update
-    assert killed.returncode == -9 and run.checkpoints == ["step-2"]
+    killed = run.train("data.num_workers=1", do="die", rank=last, step=3)  # in step 4, between backward and update
+    assert killed.returncode == killed_status and run.checkpoints == ["step-2"]
+    assert not any(alive(pid) for pid in run.pids())
 
     saving = run.train("data.num_workers=0", do="kill_at_event", event="os.rename", path=r"\.step-4\.tmp$")
-    assert saving.returncode == -9 and run.checkpoints == ["step-2"]
+    assert saving.returncode == killed_status and run.checkpoints == ["step-2"]
     assert (run.run_dir / "checkpoints/.step-4.tmp/manifest.json").is_file()  # all but the name
 
-    stopped = run.train("data.num_workers=1", do="signal", signal="SIGTERM", step=4, times=2)
-    assert stopped.returncode == 85 and run.checkpoints == ["step-6", "step-4", "step-2"]
-    assert stopped.stderr == "moda train: stopped by SIGTERM after saving step 6; run the same command again to go on\n"
+    # acted upon at the second boundary, which is that of a validation
+    stopped = run.train("data.num_workers=1", do="signal", signal="SIGTERM", rank=last, step=2, times=2)
+    assert stopped.returncode == 85 and run.checkpoints == ["step-4", "step-2"]
+    assert stopped.stderr == "moda train: stopped by SIGTERM after saving step 4; run the same command again to go on\n"
 
-    full = run.train(do="full_disk", step=6, bytes=50_000)
-    assert full.returncode == 1 and run.checkpoints == ["step-6", "step-4", "step-2"]
+    # at a step that would not have been saved
+    stopped = run.train("checkpoint.every=100", do="signal", signal="SIGUSR1", step=5)
+    assert stopped.returncode == 85 and run.checkpoints == ["step-7", "step-4", "step-2"]
+    assert stopped.stderr == "moda train: stopped by SIGUSR1 after saving step 7; run the same command again to go on\n"
+
+    full = run.train("data.num_workers=1", do="full_disk", step=7, bytes=20_000)
+    assert full.returncode == 1 and run.checkpoints == ["step-7", "step-4", "step-2"]
     assert full.stderr.startswith(f"moda train: error: cannot write checkpoint {run.run_dir}/checkpoints/step-8: ")
     assert full.stderr.endswith("free space, then run again\n") and full.stderr.count("\n") == 1
     assert not list((run.run_dir / "checkpoints").glob(".*"))
 
-    halve(run.newest() / "weights-00000.safetensors")  # as after a power cut
-    last = run.train()
-    assert last.returncode == 0, last.stderr
-    assert "step-6: weights-00000.safetensors has" in last.stdout and "resuming" in last.stdout
-    assert "from step 4" in last.stdout
+    done = run.train()
+    assert done.returncode == 0 and "from step 7" in done.stdout, done.stderr
     assert_same(whole, run)
 
 
 def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("layout", ["one", "deepspeed_2"])
+def test_a_kill_in_any_file_of_a_save_leaves_the_trajectory_as_it_was(
+    uninterrupted, tiny_dataset, tmp_path, layout
+) -> None:
+    whole, run = uninterrupted(layout), Trajectory(tmp_path, tiny_dataset, *LAYOUTS[layout])
+    names = sorted(path.name for path in (whole.run_dir / "checkpoints/step-4").iterdir())
+    assert {name.split("-")[0].split(".")[0] for name in names} >= {"weights", "optimizer", "ema", "loader", "trainer"}
+    for name in names:
+        stem, suffix = name.split(".")
+        if suffix == "json":  # written beside its place, then renamed
+            at = {"event": "os.rename", "path": rf"step-4\.tmp/\.{stem}\.\d+\.tmp\.json$"}
+        else:
+            at = {"event": "os.chmod", "path": rf"step-4\.tmp/{stem}\.safetensors$"}
+        rank = int(stem[-1]) if stem[-1].isdigit() else 0
+        saving = run.train(do="kill_at_event", **at, rank=rank, halved=True)
+        assert saving.returncode in (-9, 137), (name, saving.stderr)
+        assert run.checkpoints == ["step-2"], name
+        left = [path for path in (run.run_dir / "checkpoints/.step-4.tmp").iterdir() if stem in path.name]
+        assert len(left) == 1 and left[0].stat().st_size < (whole.run_dir / f"checkpoints/step-4/{name}").stat().st_size
+    done = run.train()
+    assert done.returncode == 0 and "from step 2" in done.stdout, done.stderr
+    assert not list((run.run_dir / "checkpoints").glob(".*"))
+    assert_same(whole, run)
 
 
 def break_each(checkpoint: Path) -> list[tuple[str, Callable[[Path], object]]]:
@@ -69,10 +111,11 @@ def break_each(checkpoint: Path) -> list[tuple[str, Callable[[Path], object]]]:
     return [*half, *gone]
 
 
-def test_whichever_file_is_short_or_missing_the_checkpoint_before_is_taken(whole: Trajectory, tmp_path: Path) -> None:
-    source = whole.run_dir / "checkpoints"
-    names = {path.name.split("-")[0].split(".")[0] for path in (source / f"step-{STEPS}").iterdir()}
-    assert names >= {"weights", "optimizer", "ema", "loader", "trainer", "manifest"}
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_whichever_file_is_short_or_missing_the_checkpoint_before_is_taken(
+    uninterrupted, tmp_path, layout: str
+) -> None:
+    source = uninterrupted(layout).run_dir / "checkpoints"
     for number, (what, break_it) in enumerate(break_each(source / f"step-{STEPS}")):
         checkpoints = tmp_path / str(number)
         shutil.copytree(source, checkpoints)
@@ -83,14 +126,35 @@ def test_whichever_file_is_short_or_missing_the_checkpoint_before_is_taken(whole
         assert len(said) == 1 and f"step-{STEPS}" in said[0], what
 
 
-def test_two_processes(tiny_dataset: Path, tmp_path: Path) -> None:
-    whole = uninterrupted(tmp_path / "whole", tiny_dataset, *TWO)
-    run = Trajectory(tmp_path / "faults", tiny_dataset, *TWO)
+@pytest.mark.parametrize("layout", ["one", "ddp", "deepspeed_2"])
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(uninterrupted, tiny_dataset, tmp_path, layout) -> None:
+    whole, run = uninterrupted(layout), Trajectory(tmp_path, tiny_dataset, *LAYOUTS[layout])
+    shutil.copytree(whole.run_dir, run.run_dir)
+    shutil.copytree(whole.samples_dir, run.samples_dir, dirs_exist_ok=True)
+    shutil.rmtree(run.run_dir / "export")
+    content = bytearray((run.newest() / "weights-00000.safetensors").read_bytes())
+    content[-1] ^= 1
+    (run.newest() / "weights-00000.safetensors").write_bytes(content)  # only the ranks' first reads the hashes
+    halve(run.run_dir / "checkpoints/step-6/trainer.json")
+    done = run.train()
+    assert done.returncode == 0 and "from step 4" in done.stdout, done.stderr
+    assert "step-8: weights-00000.safetensors does not have the hash" in done.stdout
+    assert "step-6: trainer.json has" in done.stdout
+    assert_same(whole, run)
 
-    hung = run.train("watchdog.timeout=8", do="signal", signal="SIGSTOP", rank=1, step=3)
+
+@pytest.mark.parametrize(
+    ("layout", "hang"), [("ddp", {"do": "signal", "signal": "SIGSTOP"}), ("deepspeed_2", {"do": "sleep"})]
+)
+def test_a_rank_that_hangs_or_spoils_a_step_ends_them_all(uninterrupted, tiny_dataset, tmp_path, layout, hang) -> None:
+    whole, run = uninterrupted(layout), Trajectory(tmp_path, tiny_dataset, *LAYOUTS[layout])
+
+    hung = run.train("watchdog.timeout=8", **hang, rank=1, step=3)
     assert hung.returncode == 86 and run.checkpoints == ["step-2"]
     assert "training step 4" in (run.run_dir / "hangs/rank-0.txt").read_text()
-    assert "moda train: rank 0 has made no progress for" in hung.stderr
+    assert "has made no progress for" in hung.stderr
+    if hang["do"] == "sleep":  # one that was stopped cannot say where
+        assert "in on_train_batch_start" in (run.run_dir / "hangs/rank-1.txt").read_text()
     assert not any(alive(pid) for pid in run.pids())
 
     spoiled = run.train(do="overflow", rank=1, row=0, step=4)
@@ -101,29 +165,10 @@ def test_two_processes(tiny_dataset: Path, tmp_path: Path) -> None:
     samples = json.loads((kept / "failure.json").read_text())["batches"][0]
     assert [samples["key"], samples["start"]] == whole.samples()[1, 5]
 
-    stopped = run.train("data.num_workers=1", do="signal", signal="SIGUSR1", rank=1, step=5)
-    assert stopped.returncode == 85 and run.checkpoints == ["step-6", "step-4", "step-2"]
-    assert stopped.stderr == "moda train: stopped by SIGUSR1 after saving step 6; run the same command again to go on\n"
-    assert not any(alive(pid) for pid in run.pids())
+    poisoned = run.train(do="poison", rank=1, step=5)
+    assert poisoned.returncode == 1 and run.checkpoints == ["step-4", "step-2"]
+    assert "the gradient norm is not finite at step 6 on rank " in poisoned.stderr and poisoned.stderr.count("\n") == 1
 
-    (run.newest() / "loader-00001.json").unlink()
-    last = run.train()
-    assert last.returncode == 0, last.stderr
-    assert "step-6: loader-00001.json is missing" in last.stdout and "from step 4" in last.stdout
-    assert_same(whole, run)
-
-
-def test_two_processes_of_deepspeed(tiny_dataset: Path, tmp_path: Path) -> None:
-    pytest.importorskip("deepspeed")
-    zero = ("strategy=deepspeed_2", "trainer.devices=2")
-    whole = uninterrupted(tmp_path / "whole", tiny_dataset, *zero)
-    run = Trajectory(tmp_path / "faults", tiny_dataset, *zero)
-    # one rank dies while it writes its part; the other has written its own
-    saving = run.train(do="kill_at_event", rank=1, event="open", path="step-4.tmp/.loader-00001")
-    assert saving.returncode == 137 and run.checkpoints == ["step-2"]
-    assert "rank 1 was ended by SIGKILL" in saving.stderr
-    assert not any(alive(pid) for pid in run.pids())
-    last = run.train()
-    assert last.returncode == 0, last.stderr
-    assert "from step 2" in last.stdout
+    done = run.train()
+    assert done.returncode == 0 and "from step 4" in done.stdout, done.stderr
     assert_same(whole, run)

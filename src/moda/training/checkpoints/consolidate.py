@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
+from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.errors import UserError
 from moda.files import atomic_path
-from moda.interop.export import Export, load_export, write_export
-from moda.training.base import TrainingModule
+from moda.interop.export import EXPORT_NAME, Export, load_export, write_export
+from moda.training.base import TrainingModule, build_module
 from moda.training.checkpoints.averages import combination, profile_error
 from moda.training.checkpoints.ema import KIND
 from moda.training.checkpoints.pieces import PieceReader
 from moda.training.checkpoints.writer import WEIGHTS, by_step, damage, newest_complete, step_of
+from moda.training.rundir import CONFIG_NAME, config_of
 from moda.training.vae_module import measure_latents
 
 EXPONENTIAL = "exponential"
@@ -52,7 +54,7 @@ def export_run(run_dir: Path, out: Path | None, step: int | None, average: str |
     Raises UserError if the run has no such step or average, or the data set that a motion VAE's latents
     are measured on has gone.
     """
-    export = load_export(run_dir)
+    export = _described(run_dir)
     if sigma_rel is not None:
         step = step or max((step_of(path) for path in by_step(run_dir / "ema")), default=0)
         weights, label = rebuilt_average(run_dir / "ema", step, sigma_rel), f"sigma-{sigma_rel:g}"
@@ -68,6 +70,15 @@ def export_run(run_dir: Path, out: Path | None, step: int | None, average: str |
     out = out or run_dir / "exports" / f"step-{step}-{label}"
     write_export(out, export)
     return out
+
+
+def _described(run_dir: Path) -> Export:
+    """What a run trains: by its export or, before the first, by its configuration and data set."""
+    if (run_dir / "export" / EXPORT_NAME).is_file() or not (run_dir / CONFIG_NAME).is_file():
+        return load_export(run_dir)
+    config = config_of(run_dir)
+    module = build_module(config, DatasetManifest.load(config["data"]["path"]))
+    return module.export(module.network, 0, config, FeatureShards(config["data"]["path"], "train"))
 
 
 def _checkpoint(directory: Path, step: int | None) -> Path:

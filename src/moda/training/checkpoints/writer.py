@@ -50,8 +50,7 @@ class LoaderState:
         write_json(directory / f"loader-{rank:05d}.json", self.data.rank_state())
 
     def load(self, directory: Path, rank: int) -> None:
-        own = directory / f"loader-{rank:05d}.json"
-        self.data.load_rank_state(read_json(own if own.is_file() else directory / "loader-00000.json"))
+        self.data.load_rank_states([read_json(path) for path in sorted(directory.glob("loader-*.json"))])
 
 
 class CheckpointWriter(L.Callback):

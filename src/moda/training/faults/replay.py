@@ -13,12 +13,11 @@ from torch import nn
 from moda.data.schema import DatasetManifest
 from moda.data.windows import Batch
 from moda.errors import UserError
-from moda.training.base import TrainingModule
+from moda.training.base import TrainingModule, build_module
 from moda.training.checkpoints.consolidate import weights_of
 from moda.training.checkpoints.writer import by_step, damage, step_of
 from moda.training.draws import Draws
 from moda.training.faults.failure import Failure
-from moda.training.run import build_module
 from moda.training.rundir import config_of
 
 
