@@ -57,6 +57,9 @@ class JobSettings:
                             "max_restarts": 0, "wait": 1}.items():  # fmt: skip
             if getattr(self, name) < least:
                 raise UserError(f"slurm.{name}={getattr(self, name)}: must be at least {least}")
+        for name, value in self.env.items():
+            if not isinstance(value, str):  # slurm.env.A.B=1
+                raise UserError(f"slurm.env.{name} holds {value}; the name of a variable has no dot")
         refuse_newlines(_strings(self))
         self._check_tasks()
         self._check_time()

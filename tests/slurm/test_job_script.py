@@ -86,6 +86,8 @@ def test_a_job_on_cpus_and_one_of_another_command(written, tmp_path: Path) -> No
         (["slurm.mem=lots", "train"], "slurm.mem=lots"),
         (["slurm.extra=[gres]", "train"], "slurm.extra holds 'gres'"),
         (["slurm.env.A-B=1", "train"], "slurm.env.A-B: not the name"),
+        (["slurm.env.A.B=1", "train"], "slurm.env.A holds .*has no dot"),
+        (["slurm.tasks_per_node=3", "slurm=cpu", "train"], "data.batch_size=32 is not divisible by 3 ranks"),
         (["slurm.container.mounts=[/a]", "train"], "mounts without slurm.container.image"),
         (["slurm.partition='a\nb'", "train"], "holds a line break"),
         (["train", "name='a\nb'"], "holds a line break"),
@@ -117,6 +119,35 @@ def test_no_value_becomes_shell_text(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [word for word in words if word in (*evil, "$(touch hit)")] == [*evil, "$(touch hit)"]
     assert not list(tmp_path.rglob("hit"))
     assert "50%%/slurm/%j.log" in text
+
+
+def test_a_variable_is_the_text_that_was_typed(written) -> None:
+    values = {
+        "FLAG": "true", "RATE": "1e-3", "NONE": "null", "DEVICES": "^docker0,lo", "QUOTE": "it's", "SLASH": "a\\",
+        "CODE": '"; $(touch hit) `x`', "EMPTY": "", "PAIR": "a=b c",
+    }  # fmt: skip
+    typed = [f"slurm.env.{name}={value}" for name, value in values.items()]
+    text = written(*typed, "slurm.env.QUOTED='as Hydra wants it'", "+slurm.env.PLUS=1", "train", "data.path=d")
+    exports = [line for line in text.splitlines() if line.startswith("export ") and "MASTER" not in line]
+    shell = "\n".join([*exports, "env -0"])
+    out = subprocess.run(["bash"], input=shell, text=True, capture_output=True, check=True).stdout
+    variables = dict(line.split("=", 1) for line in out.split("\0") if "=" in line)
+    assert {name: variables[name] for name in values} == values
+    assert variables["QUOTED"] == "as Hydra wants it" and variables["PLUS"] == "1"
+
+
+def test_data_is_checked_as_far_as_it_can_be_seen(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = ["submit", "--dry-run", "slurm=cpu", "slurm.tasks_per_node=4"]
+    assert main([*job, "train", f"data.path={tiny_dataset}"]) == 1
+    assert "4 ranks x 1 readers each need 4 shards, but the train split has 3" in capsys.readouterr().err
+    assert main([*job, "train", f"data.path={tiny_dataset}", "data=resampled"]) == 0
+    assert main([*job, "train", "data.path=elsewhere"]) == 0
+    assert "warning: elsewhere is not a prepared data set" in capsys.readouterr().err
+    assert main([*job, "slurm.container.image=i.sif", "train", "data.path=/inside"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -165,6 +196,19 @@ def test_two_runs_never_share_a_job_name(tmp_path: Path) -> None:
     assert len(names) == 2
     named = render(job_for(JobSettings(job_name="mine"), tmp_path, "train"))
     assert "--job-name=mine" in options(named) and "--dependency=singleton" not in options(named)
+
+
+def test_a_job_inherits_nothing_of_the_job_that_submits_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin/sbatch"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nenv >'{tmp_path}/environment'; echo '12;cluster'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    for name in ("SLURM_CONF", "SLURM_RESTART_COUNT", "SLURM_ARRAY_TASK_ID", "SLURM_MEM_PER_NODE", "MINE"):
+        monkeypatch.setenv(name, "x")
+    assert queue.submit(tmp_path / "job.sbatch") == "12"
+    names = {line.split("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
+    assert {name for name in names if name.startswith("SLURM_")} == {"SLURM_CONF"} and "MINE" in names
 
 
 def test_without_slurm_the_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

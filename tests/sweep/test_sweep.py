@@ -45,7 +45,10 @@ def test_own_settings_are_told_from_those_of_the_trials() -> None:
     own, rest = cli.split_overrides(
         ["task=dit", "sweep.name=x", "seed=1,2", "slurm.nodes=2", "slurm.env.A=1", "--cfg=job"]
     )
-    assert own == ["sweep.name=x", "slurm.nodes=2", "++slurm.env.A=1", "--cfg=job"] and rest == ["task=dit", "seed=1,2"]
+    assert own == ["sweep.name=x", "slurm.nodes=2", "++slurm.env.A='1'", "--cfg=job"] and rest == [
+        "task=dit",
+        "seed=1,2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,7 @@ def test_own_settings_are_told_from_those_of_the_trials() -> None:
         (["sweep.launcher=ssh", "seed=1"], "sweep.launcher=ssh: must be one of local, slurm"),
         (["sweep.optuna.trials=3", "seed=1,2"], "does nothing without sweep.search=optuna"),
         (["slurm.nodes=2", "seed=1,2"], "does nothing without sweep.launcher=slurm"),
+        (["--dry-run", "seed=1,2"], "--dry-run does nothing without sweep.launcher=slurm"),
         (["sweep.collect=true"], "no settings to sweep"),
         (["sweep.collect=true", "seed=1,2"], "holds no sweep yet"),
         (["sweep.launcher=slurm", "slurm=cpu", "data.path=d", "trainer.accelerator=cpu,gpu"], "contradicts slurm.gpus"),

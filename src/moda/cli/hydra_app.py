@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -36,6 +37,17 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
         reason = re.split(r" full_key:| Config search path:| See https:", reason)[0]
         reason = re.sub(r"Key '(.*)' is not in struct", r"there is no setting '\1'", reason)
         raise UserError(f"{reason}; moda {config_name.partition('_')[0]} --help lists the settings") from error
+
+
+def job_overrides() -> list[str] | None:
+    """Those of the run that Hydra has started, one of several under --multirun; None where it has started none."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value in Hydra's grammar, whatever characters it holds."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
+    return f"'{escaped}'"
 
 
 def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:

@@ -1,21 +1,24 @@
 """``moda submit``: a command of ``moda`` as a SLURM job."""
 
 import hashlib
+import re
 import shlex
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moda.cli.hydra_app import compose, run_hydra
+from moda.cli.hydra_app import compose, quoted, run_hydra
 from moda.cli.train import resolve
 from moda.errors import UserError
 from moda.slurm import queue, script
 from moda.slurm.resources import training_overrides
 from moda.slurm.settings import JobSettings
 
-DRY_RUN = "--dry-run"
+DRY_RUN, NOT_SUBMITTED = "--dry-run", "slurm.submit=false"
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +44,7 @@ def split_command(argv: list[str]) -> tuple[list[str], list[str]]:
     own, command = [], []
     for text in argv:
         if text == DRY_RUN:
-            own.append("slurm.submit=false")
+            own.append(NOT_SUBMITTED)
         elif is_job_setting(text) or (not command and text.startswith("-")):
             own.append(with_new_names(text))
         else:
@@ -54,8 +57,16 @@ def is_job_setting(text: str) -> bool:
 
 
 def with_new_names(text: str) -> str:
-    """Hydra wants ++ before settings that it does not know, as the names of variables."""
-    return f"++{text}" if text.startswith("slurm.env.") else text
+    """For Hydra: ++ before a variable, whose name it does not know; its value stays the text that it is.
+
+    ``slurm.env.FLAG=true`` is not to become True, nor ``^docker0,lo`` an error.
+    """
+    variable = re.fullmatch(r"\+*(slurm\.env\.[^=]*)=(.*)", text, re.DOTALL)
+    if not variable:
+        return text
+    name, value = variable.groups()
+    is_quoted = re.fullmatch(r"""(["']).*\1""", value, re.DOTALL)
+    return f"++{name}={value if is_quoted else quoted(value)}"
 
 
 def job_settings(config: DictConfig) -> JobSettings:
@@ -99,7 +110,33 @@ def trained_on(settings: JobSettings, overrides: list[str]) -> tuple[dict[str, A
             raise UserError(f"{text}: flags of moda train cannot be submitted; for many trainings use moda sweep")
     config = resolve(compose("train", overrides))
     given = {text.lstrip("+~").split("=", 1)[0] for text in overrides}
-    return config, training_overrides(settings, config, given)
+    resources = training_overrides(settings, config, given)
+    _check_data(config, settings)
+    return config, resources
+
+
+def _check_data(config: dict[str, Any], settings: JobSettings) -> None:
+    """Refuse what training would refuse at its start, as far as the data can be seen from here."""
+    from moda.data.schema import DatasetManifest
+    from moda.data.share import micro_batch_size, require_enough_shards
+
+    data, ranks = config["data"], settings.world_size
+    micro_batch_size(data["batch_size"], ranks, config["trainer"]["accumulate_grad_batches"])
+    try:
+        manifest = DatasetManifest.load(data["path"])
+    except UserError as error:
+        if not settings.container.image:  # inside of which it may be somewhere else
+            _warn_once(f"warning: {error}; the nodes must see it")
+        return
+    if data["mode"] == "ordered":
+        sizes = tuple(shard.num_samples for shard in manifest.shards if shard.split == "train")
+        require_enough_shards(sizes, "train", ranks, data["num_workers"])
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """The trials of a sweep mostly have the same data."""
+    print(line, file=sys.stderr)
 
 
 def hand_over(job: script.Job, what: str) -> None:

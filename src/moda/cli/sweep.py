@@ -7,7 +7,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from moda.cli.hydra_app import run_hydra
-from moda.cli.submit import DRY_RUN, hand_over, is_job_setting, job_settings, trained_on, typed, with_new_names
+from moda.cli.submit import (
+    DRY_RUN,
+    NOT_SUBMITTED,
+    hand_over,
+    is_job_setting,
+    job_settings,
+    trained_on,
+    typed,
+    with_new_names,
+)
 from moda.cli.train import resolve
 from moda.errors import UserError
 from moda.slurm import queue
@@ -46,7 +55,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     ours, theirs = [], []
     for text in argv:
         if text == DRY_RUN:
-            ours.append("slurm.submit=false")
+            ours.append(NOT_SUBMITTED)
         elif is_job_setting(text) or text.lstrip("+~").startswith(("sweep.", "-", "hydra")):
             ours.append(with_new_names(text))
         else:
@@ -63,7 +72,8 @@ def check(settings: dict[str, Any], own: Sequence[str]) -> None:
         if text.startswith("sweep.optuna.") and settings["search"] != "optuna":
             raise UserError(f"{text} does nothing without sweep.search=optuna")
         if is_job_setting(text) and settings["launcher"] != "slurm":
-            raise UserError(f"{text} does nothing without sweep.launcher=slurm")
+            typed_as = DRY_RUN if text == NOT_SUBMITTED else text
+            raise UserError(f"{typed_as} does nothing without sweep.launcher=slurm")
 
 
 def plan_of(settings: dict[str, Any], ledger: Ledger, overrides: Sequence[str]) -> Grid | Search:

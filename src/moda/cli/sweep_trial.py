@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 from moda.errors import UserError
 from moda.sweep.ledger import FINISHED, Grid, Ledger, Plan
@@ -41,24 +40,20 @@ def read_plan(ledger: Ledger) -> Plan:
 
 def run(ledger: Ledger, index: int, plan: Plan, resources: list[str]) -> int:
     """Train trial ``index``, which has begun; returns the status of ``moda train``."""
+    from moda.cli.hydra_app import quoted
     from moda.cli.main import main as moda
 
     status = ledger.status(index)
     if status.state in FINISHED:
         return 0
     run_dir = ledger.run_dir(status)
-    command = ["train", *status.overrides, f"run_dir={_quoted(run_dir)}", f"name={status.name}", *resources]
+    command = ["train", *status.overrides, f"run_dir={quoted(str(run_dir))}", f"name={status.name}", *resources]
     if not isinstance(plan, Search) or _rank():
         return moda(command)
     from moda.sweep.pruning import pruned
 
     with pruned(plan, status, run_dir):
         return moda(command)
-
-
-def _quoted(path: Path) -> str:
-    """As Hydra's grammar wants a text that may hold spaces or commas."""
-    return "'" + str(path).replace("'", "\\'") + "'"
 
 
 def _rank() -> int:

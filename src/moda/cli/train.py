@@ -1,5 +1,7 @@
 """``moda train``: Hydra overrides to ``moda.training.run.train``, in one process for each device."""
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from moda.errors import UserError
@@ -16,22 +18,35 @@ def main(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    from hydra.core.hydra_config import HydraConfig
-
-    from moda.cli.hydra_app import run_hydra
+    from moda.cli.hydra_app import job_overrides, quoted, run_hydra
 
     def run(config: "DictConfig") -> None:
         settings = resolve(config)
+        overrides = job_overrides() or argv
+        if place := place_in_multirun(overrides, argv):
+            own = {key: f"{settings[key]}-{place}" for key in ("name", "run_dir")}
+            settings |= own
+            overrides = [*overrides, *(f"{key}={quoted(value)}" for key, value in own.items())]
         processes = processes_to_start(settings["trainer"])
         if processes > 1:
-            # --multirun has its own overrides for each run
-            run_ranks(HydraConfig.get().overrides.task if HydraConfig.initialized() else argv, processes)
+            run_ranks(overrides, processes)
             return
         from moda.training.run import train
 
         train(settings)
 
     return run_hydra("train", run, argv)
+
+
+def place_in_multirun(overrides: list[str], argv: list[str]) -> str:
+    """What tells a run of Hydra's --multirun from its siblings, as ``seed-1``; "" where it has none.
+
+    overrides: of this run; argv: what all of them were asked for with. Without names of their own the
+    runs would meet in one directory, and with numbers a wider grid would not find its runs again.
+    """
+    varied = [text for text in overrides if text not in argv and not text.startswith(("name=", "run_dir="))]
+    name = "_".join(re.sub(r"[^\w.+-]+", "-", text.lstrip("+~")).strip("-") for text in varied)
+    return name if len(name) <= 80 else hashlib.sha256(name.encode()).hexdigest()[:10]
 
 
 def resolve(config: "DictConfig") -> dict[str, Any]:
