@@ -7,14 +7,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from moda.bench import steps
-from moda.bench.gemm import gemm_rate
+from moda.bench import steps, train
 from moda.bench.memory import PeakMemory
 from moda.bench.train import BARE, CACHED, REAL, ratios
 from moda.cli import main as cli
 from moda.cli.train import resolve
 from moda.data.schema import DatasetManifest
-from moda.files import read_json
+from moda.files import read_json, write_json
+from moda.training.tracking.gemm import gemm_rate
 
 TINY = (
     "task=dit", "model.space=motion", "model.network.width=16", "model.network.heads=2", "overlap=4", "data.window=16",
@@ -76,6 +76,31 @@ def test_the_command_writes_what_it_prints(tiny_dataset: Path, tmp_path: Path, c
     assert set(result["ratios"]) == {"lightning_tax", "loader"}
     printed = capfd.readouterr().out
     assert "strategy=single" in printed and f"loader {result['ratios']['loader']:.3f}" in printed
+
+
+def test_every_strategy_is_measured_and_compiled_where_it_can_be(tmp_path: Path, monkeypatch, capsys) -> None:
+    jobs: list[dict[str, Any]] = []
+
+    def run_ranks(arguments: list[str], processes: int, command: tuple[str, ...]) -> None:
+        job = read_json(arguments[0])
+        jobs.append(
+            {
+                "stage": job["config"]["strategy"].get("stage"),
+                "compiled": job["options"]["compiled"],
+                "processes": processes,
+            }
+        )
+        write_json(job["out"], {})
+
+    monkeypatch.setattr(train, "run_ranks", run_ranks)
+    monkeypatch.setattr(train, "print_tables", lambda result: None)
+    out = str(tmp_path / "bench.json")
+    assert cli.main(["bench", "train", "--strategies", "all", "--compile", "--out", out, *TINY, "data.path=d"]) == 0
+    assert [(job["stage"], job["compiled"], job["processes"]) for job in jobs] == [
+        (None, True, 1), (None, True, 2), (1, True, 2), (2, True, 2), (3, False, 2),
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "strategy=deepspeed_3 in 2 processes, not compiled" in said and said.count("not compiled") == 1
 
 
 def test_an_unknown_option_is_named(capsys) -> None:

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from moda.bench.gemm import synchronize
 from moda.bench.memory import PeakMemory
 from moda.build import build
 from moda.data.module import ShardDataModule
@@ -30,6 +29,7 @@ from moda.training.faults.consensus import Consensus
 from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
 from moda.training.faults.preemption import Preemption
 from moda.training.run import make_trainer
+from moda.training.tracking.gemm import synchronize
 from moda.training.tracking.metrics import METRICS_NAME, MetricsFile
 from moda.training.tracking.recording import StepRecorder
 

@@ -8,7 +8,7 @@ processes of its own, started as those of a training are.
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from moda.bench.gemm import measured_peak
 from moda.bench.steps import WAYS, Bench, bare, local_rank
 from moda.data.schema import DatasetManifest
 from moda.files import read_json, write_json
+from moda.training.compilation import STAGES
 from moda.training.distributed.launch import run_ranks
 from moda.training.distributed.strategies import Resources
 from moda.training.run import quiet
 from moda.training.tracking.facts import environment
 from moda.training.tracking.flops import training_flops
+from moda.training.tracking.gemm import dtype_of, measured_peak
 
 BARE, CACHED, REAL = WAYS
 WARMUP = 3  # steps
@@ -47,10 +48,12 @@ def bench_train(
     results = {}
     for name, config in configs.items():
         processes = Resources.of(config["trainer"]).processes
-        say(f"measuring strategy={name} in {processes} process{'es' if processes > 1 else ''}")
+        compiled = options.compiled and config["strategy"].get("stage", 0) in STAGES
+        but = "" if compiled == options.compiled else ", not compiled: it does not go with this strategy"
+        say(f"measuring strategy={name} in {processes} process{'es' if processes > 1 else ''}{but}")
         with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
             job, out = Path(folder) / "job.json", Path(folder) / "result.json"
-            write_json(job, {"config": config, "options": asdict(options), "out": str(out)})
+            write_json(job, {"config": config, "options": asdict(replace(options, compiled=compiled)), "out": str(out)})
             run_ranks([str(job)], processes, command=("bench", "rank"))
             results[name] = read_json(out)
     return {"environment": environment(), "options": asdict(options), "strategies": results}
@@ -74,7 +77,7 @@ def measure(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     batch = trial.batch(module, local_rank())
     on_gpu = trial.resources.accelerator == "gpu"
     device = torch.device("cuda", local_rank()) if on_gpu else torch.device("cpu")
-    dtype = torch.bfloat16 if str(config["trainer"]["precision"]).startswith("bf16") else torch.float32
+    dtype = dtype_of(str(config["trainer"]["precision"]))
     tokens = len(batch["index"]) * config["data"]["window"]
     peak, own = measured_peak(module.network, tokens, device, dtype)
     flops = training_flops(module, batch) * trial.accumulate

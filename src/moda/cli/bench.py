@@ -22,6 +22,7 @@ PRESETS = {
         {"layout": "liveportrait70", "audio_layers": 12, "audio_dim": 768, "identity_dim": 63},
     ),
 }
+STRATEGIES = ("single", "ddp", "deepspeed_1", "deepspeed_2", "deepspeed_3")  # all, without those that offload
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
 def _train(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("moda bench train", description="Measure training steps side by side.")
     parser.add_argument("--preset", choices=PRESETS, default="demo", help="model and batch; overrides change them")
-    parser.add_argument("--strategies", default="single", help="of conf/strategy, separated by commas")
+    parser.add_argument("--strategies", default="single", help="of conf/strategy, separated by commas, or all")
     parser.add_argument("--compile", action="store_true", help="measure compiled blocks as well")
     parser.add_argument("--repeats", type=int, default=5, help="turns; their medians count")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each way in a turn, about")
@@ -55,7 +56,8 @@ def _train(argv: list[str]) -> int:
 
             # a data set larger than its cache, as those are that matter
             preset = [*preset, f"data.path={write_synthetic(Path(folder) / 'data', **sizes)}", "data.cache_mb=1"]
-        configs = {name: _configuration(name, [*preset, *overrides]) for name in arguments.strategies.split(",")}
+        names = STRATEGIES if arguments.strategies == "all" else arguments.strategies.split(",")
+        configs = {name: _configuration(name, [*preset, *overrides]) for name in names}
         result = bench_train(configs, Options(arguments.compile, arguments.repeats, arguments.seconds))
     write_json(arguments.out, result)
     print_tables(result)

@@ -10,10 +10,11 @@ from moda.training.tracking.metrics import METRICS_NAME, last_metrics
 
 
 def table(ledger: Ledger, statuses: Iterable[Status]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: the swept settings, the state, then the last value of each number every trial recorded."""
+    """Header and rows: the swept settings, the state, then the last value of each recorded number, val/ first."""
     statuses = [status for status in statuses if status.name]  # a search names a trial when it begins
     metrics = {status.index: last_metrics(ledger.run_dir(status) / METRICS_NAME) for status in statuses}
-    names = sorted({name for values in metrics.values() for name in values} - {"step", "lr"})
+    recorded = {name for values in metrics.values() for name in values} - {"step", "lr"}
+    names = sorted(recorded, key=lambda name: (not name.startswith("val/"), name))  # what trials are compared by
     axes = list(dict.fromkeys(key for status in statuses for key in status.axes))
     rows = []
     for status in statuses:
@@ -42,7 +43,9 @@ def print_table(header: list[str], rows: list[list[str]], most: int = 8) -> None
     shown = [i for i, name in enumerate(header) if "error_" not in name and not name.startswith(("speed/", "data/"))][
         :most
     ]
-    view = Table(*(header[i] for i in shown))
+    view = Table()
+    for i in shown:
+        view.add_column(header[i], overflow="fold")
     for row in rows:
         view.add_row(*(row[i] for i in shown))
     Console().print(view)

@@ -5,6 +5,7 @@ from torch import nn
 
 from moda.errors import UserError
 
+STAGES = (0, 1, 2)  # of ZeRO; 3 brings weights together while a block runs: that has not been shown to work
 RECOMPILE_LIMIT = 64  # blocks share their code: each kind of block, batch size and gradient mode is a graph of it
 
 
@@ -13,9 +14,9 @@ def compile_blocks(network: nn.Module, stage: int = 0, backend: str = "inductor"
 
     A block must be one graph; a break in it is an error and not a slow step. The first step takes as long
     as compiling does (see watchdog.first). stage: of ZeRO. Raises UserError for a network without blocks and
-    for stage 3, which brings weights together while a block runs: that has not been shown to work.
+    for a stage that is not in ``STAGES``.
     """
-    if stage == 3:
+    if stage not in STAGES:
         raise UserError("compile=true is not supported with strategy=deepspeed_3; use deepspeed_2, or compile=false")
     blocks = getattr(network, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):

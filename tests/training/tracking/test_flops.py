@@ -3,7 +3,8 @@ from torch import nn
 
 from moda.models.embeddings import two_layer_mlp
 from moda.training.draws import Draws
-from moda.training.tracking.flops import known_peak, training_flops
+from moda.training.tracking.flops import known_peak, peak_rate, training_flops
+from moda.training.tracking.gemm import dtype_of
 
 SPEC = {"_target_": "moda.models.embeddings.two_layer_mlp", "dim": 5, "width": 7}
 BATCH, FRAMES = 3, 11
@@ -49,5 +50,20 @@ def test_counting_leaves_the_network_and_the_random_numbers_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_cpu_has_no_known_peak() -> None:
-    assert known_peak(torch.device("cpu"), "bf16-mixed") is None
+def test_a_device_without_a_data_sheet_is_measured_once_and_leaves_the_random_numbers_alone() -> None:
+    cpu, state = torch.device("cpu"), torch.get_rng_state()
+    assert known_peak(cpu, "bf16-mixed") is None
+    measured = peak_rate(cpu, "32-true")
+    assert measured > 1e8 and peak_rate(cpu, "32-true") == measured
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_data_sheet_counts_where_it_is_known(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    assert peak_rate(torch.device("cuda", 0), "bf16-mixed") == 989e12
+    assert known_peak(torch.device("cuda", 0), "32-true") is None
+
+
+def test_the_product_is_of_the_precision_that_is_trained_in() -> None:
+    names = ("bf16-mixed", "bf16-true", "16-mixed", "32-true")
+    assert [dtype_of(name) for name in names] == [torch.bfloat16, torch.bfloat16, torch.float16, torch.float32]

@@ -60,7 +60,7 @@ def test_the_norm_is_that_of_the_gradients_before_clipping(configure, tmp_path, 
 def test_speed_is_counted_over_the_steps_since_the_last_record(configure, tmp_path, monkeypatch) -> None:
     flops = 5e9
     monkeypatch.setattr(recording, "training_flops", lambda module, batch: flops)
-    monkeypatch.setattr(recording, "known_peak", lambda device, precision: 1e12)
+    monkeypatch.setattr(recording, "peak_rate", lambda device, precision: 1e12)
     run.train(configure("motion_vae", "run", "trainer.log_every_n_steps=2"))
     for line in recorded(tmp_path / "run"):
         seconds = line["speed/step_ms"] / 1000

@@ -72,6 +72,37 @@ def test_a_run_that_is_resumed_twice_is_one_run_whose_steps_never_go_back(nobody
             assert KEY.encode() not in (Path(folder) / name).read_bytes(), name
 
 
+def test_online_the_second_start_asks_the_server_for_the_run_of_the_first(nobody, tmp_path: Path) -> None:
+    """What W&B is asked, and what it is sent: there is no server here."""
+    asked: list[dict[str, Any]] = []
+    sent: list[int] = []
+
+    class Run:
+        id = "given"
+
+        def define_metric(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def log(self, values: dict[str, Any]) -> None:
+            sent.append(values["trainer/global_step"])
+
+    def init(**settings: Any) -> Run:
+        asked.append(settings)
+        assert settings["id"] in (tmp_path / STATE_NAME).read_text()  # fixed before the server is asked
+        return Run()
+
+    nobody.setattr(wandb, "init", init)
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    for first, last in ((0, 5), (3, 7)):
+        (tracker,) = tracking.wandb(start(tmp_path, first), mode="online")
+        for step in range(first, last):
+            tracker.log_metrics({"train/loss": 1.0}, step)
+            metrics.log_metrics({"train/loss": 1.0}, step)
+    assert len({settings["id"] for settings in asked}) == 1
+    assert [(settings["mode"], settings["resume"]) for settings in asked] == [("online", "allow")] * 2
+    assert sent == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_previews_are_media_on_the_axis_of_updates(nobody, tmp_path: Path) -> None:
     from moda.generation.video import VideoWriter
 

@@ -11,6 +11,7 @@ from moda.build import build
 from moda.data.windows import Batch
 from moda.training.base import TrainingModule
 from moda.training.draws import Draws
+from moda.training.tracking.gemm import dtype_of, square_rate
 
 # Dense products of bfloat16 with float32 sums, operations a second, from NVIDIA's data sheets. Those
 # print twice as much for some devices: that is with half of the weights zero. The first match counts.
@@ -44,8 +45,13 @@ def training_flops(module: TrainingModule, batch: Batch) -> float:
 
 
 def known_peak(device: torch.device, precision: str) -> float | None:
-    """Operations a second of a device at its best in a precision of Lightning's Trainer; None where not known."""
+    """Operations a second by the data sheet, in a precision of Lightning's Trainer; None where not known."""
     if device.type != "cuda" or not precision.startswith("bf16"):
         return None
     name = torch.cuda.get_device_name(device)
     return next((peak for part, peak in BF16_PEAKS if part in name), None)
+
+
+def peak_rate(device: torch.device, precision: str) -> float:
+    """Operations a second of a device at its best: of its data sheet, else of a large product measured here."""
+    return known_peak(device, precision) or square_rate(device, dtype_of(precision))

@@ -10,7 +10,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from moda.data.windows import Batch
 from moda.training.base import TrainingModule
 from moda.training.tracking.clock import StepClock
-from moda.training.tracking.flops import known_peak, training_flops
+from moda.training.tracking.flops import peak_rate, training_flops
 
 GIB = 2**30
 
@@ -31,6 +31,7 @@ class StepRecorder(L.Callback):
         self._rate = 0.0
         self._step = self._recorded = self._samples = 0
         self._flops: float | None = None  # of one micro-batch
+        self._peak = 0.0  # operations a second of one device
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if isinstance(trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]  # else it is the user's
@@ -42,7 +43,10 @@ class StepRecorder(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: Any) -> None:
         assert isinstance(pl_module, TrainingModule)
         if self._flops is None:
-            self._flops = training_flops(pl_module, batch) if trainer.is_global_zero else 0.0
+            self._flops = 0.0
+            if trainer.is_global_zero:
+                self._flops = training_flops(pl_module, batch)
+                self._peak = peak_rate(pl_module.device, str(trainer.precision))
             self.clock.restart()
         if self._is_due(trainer, trainer.global_step + 1):
             self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
@@ -106,8 +110,7 @@ class StepRecorder(L.Callback):
         if self._flops:
             rate = self._flops * trainer.accumulate_grad_batches * steps / seconds  # of one device
             values["speed/tflops_per_device"] = rate / 1e12
-            if peak := known_peak(module.device, str(trainer.precision)):
-                values["speed/mfu"] = rate / peak
+            values["speed/mfu"] = rate / self._peak
         return values
 
     def _restart(self) -> None:
