@@ -57,6 +57,13 @@ def test_one_gpu_loses_nothing_but_the_optimizer() -> None:
     assert share == pytest.approx(step.compute / (step.compute + step.optimizer))
 
 
+def test_the_update_moves_what_clipping_adamw_and_the_average_read_and_write() -> None:
+    cluster = Cluster(memory_bandwidth=1e12)
+    alone = step_of("ddp", 64, 64, MODA_B, cluster, Assumptions()).optimizer
+    assert alone == pytest.approx((12 + 28 + 12) * MODA_B.parameters / 1e12)
+    assert step_of("deepspeed_1", 64, 64, MODA_B, cluster, Assumptions()).optimizer == pytest.approx(alone / 64)
+
+
 def test_the_batch_that_hides_communication_is_the_smallest_that_does() -> None:
     fewest = hiding_batch("ddp", 64, MODA_B, Cluster(), Assumptions())
     assert step_of("ddp", 64, fewest, MODA_B, Cluster(), Assumptions()).exposed == 0

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 GIB = 2**30
+# Memory traffic of one weight's update, float32, 4 bytes each. Clipping reads the gradient for the norm, then reads and
+# writes it; AdamW in one kernel reads weight, gradient and two moments and writes all but the gradient; the average
+# reads itself and the weight and writes itself.
+UPDATE_BYTES = 4 * (3 + 7 + 3)
 STRATEGIES = ("ddp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
 
 
@@ -135,7 +139,7 @@ def step_of(strategy: str, gpus: int, batch: float, network: Network, cluster: C
     hidden_gradients = min(gradients, assumed.overlap * compute * 2 / 3)
     hidden_early = min(early, assumed.overlap * compute - hidden_gradients)
     exposed = gradients - hidden_gradients + early - max(hidden_early, 0) + late
-    moved = 36 * network.parameters / (1 if strategy == "ddp" else gpus)  # AdamW and average: read and write float32
+    moved = UPDATE_BYTES * network.parameters / (1 if strategy == "ddp" else gpus)
     amounts = (sent.reduce_scatter, sent.late_gather, sent.early_gather)
     wire = wire_bytes(sent.all_reduce, gpus, passes=2) + sum(wire_bytes(amount, gpus) for amount in amounts)
     return Step(
