@@ -61,6 +61,24 @@ def processes_with(text: str) -> list[str]:
     return found
 
 
+def test_a_job_runs_in_a_folder_of_any_name_and_is_found_in_the_queue(
+    slurm: Cluster, submit: Submit, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    folder = tmp_path / "it's $(touch hit) #1, 50%|"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "999999999")  # of the job that one submits from; srun would ask for it
+    job = ["submit", *CPU, "slurm.setup=['sleep 5']", "lint", str(tiny_dataset)]
+    number = submit(*job)
+    assert main(job) == 1
+    assert f"in the queue already as job {number} (" in capsys.readouterr().err
+    ended = slurm.wait(number)
+    (log,) = (folder / "jobs").rglob("*.log")
+    text = log.read_text()
+    assert log.name == f"{number}.log" and ended["JobState"] == "COMPLETED", text
+    assert not list(tmp_path.rglob("hit")) and "start 1 on" in text and "done" in text
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "deepspeed_2"])
 def test_two_nodes_stop_on_a_signal_and_go_on_as_if_nothing_had_happened(
     strategy: str, slurm: Cluster, submit: Submit, tiny_dataset: Path, tmp_path: Path, capsys
