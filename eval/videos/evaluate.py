@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from moda.devices import resolve_device
 from moda.errors import UserError
 from moda.eval.metrics.base import Metric
 from moda.eval.videos.extractor import Extractor
@@ -19,7 +20,6 @@ from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.rows import Material, Row, make_rows
 from moda.eval.videos.scores import Scores, score
 from moda.eval.videos.speed import told_speed
-from moda.generation.pipeline import resolve_device
 
 REFERENCE_SET = "reference_set"  # the row of a reference whose clips are others than the methods'
 

@@ -114,8 +114,8 @@ def _evaluate(argv: list[str]) -> int:
     from moda.bench.evaluation import measure_evaluation, print_passes
     from moda.build import build
     from moda.cli.hydra_app import compose
+    from moda.devices import resolve_device
     from moda.eval.videos.networks import Networks, build_extractors
-    from moda.generation.pipeline import resolve_device
 
     values = compose("evaluate", [text for text in argv if "=" in text])
     networks, notes = Networks(**values.networks).resolved()

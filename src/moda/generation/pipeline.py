@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from moda.audio.encoder import SAMPLE_RATE, SpeechEncoder, frames_of
 from moda.audio.io import load_audio
 from moda.build import build
 from moda.codec.base import MotionCodec, Portrait
 from moda.data.schema import emotion_index
+from moda.devices import resolve_device
 from moda.errors import UserError
 from moda.files import atomic_path
 from moda.generation.sampler import MotionSampler
@@ -51,19 +51,6 @@ class Generated:
     def real_time_factor(self) -> float:
         """Seconds of work for a second of video; below 1 is faster than real time."""
         return (self.motion_seconds + self.render_seconds) / self.duration
-
-
-def resolve_device(name: str = "auto") -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU; any other name must be usable here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {name!r} cannot be used here ({reason}); try device cpu or auto") from error
-    return device
 
 
 def load_generator(checkpoint: str | Path, *, device: str = "auto", size: int | None = None) -> Generator:

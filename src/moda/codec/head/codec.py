@@ -10,13 +10,14 @@ import numpy as np
 
 from moda.codec.base import EncodedClip, Portrait
 from moda.codec.head.correspondence import load_landmarks
-from moda.codec.head.fit import fit_head, read_image
+from moda.codec.head.fit import fit_head
 from moda.codec.head.identity import Head, random_head
 from moda.codec.head.pose import KEY_LANDMARKS, measure_pose
 from moda.codec.head.reading import Reading
 from moda.codec.head.renderer import HeadRenderer, rest_motion
 from moda.errors import UserError
 from moda.face.landmarker import Face, FaceLandmarker
+from moda.face.portrait import head_number, read_image
 from moda.files import sha256_of
 from moda.motion.layout import get_layout
 from moda.weights import find
@@ -101,10 +102,7 @@ class HeadCodec:
         """
         text = str(source)
         if text.startswith("head:"):
-            number = text.removeprefix("head:")
-            if not number.isascii() or not number.isdigit():
-                raise UserError(f"unknown identity {text!r}; named identities are head:0, head:1, head:2, ...")
-            return self._sources(int(number))
+            return self._sources(head_number(text))
         return self.portrait_of(fit_head(read_image(Path(source)), self.landmarker, str(source)))
 
     def portrait_of(self, head: Head) -> Portrait:

@@ -1,10 +1,7 @@
 """The head that fits a photograph best: its shape from the landmarks, its colours from the pixels."""
 
-import logging
 from dataclasses import replace
-from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.optimize import lsq_linear
 
@@ -13,8 +10,8 @@ from moda.codec.head.identity import RGB, Head, lip_colour
 from moda.codec.head.mesh import load_mesh
 from moda.codec.head.pose import unpose
 from moda.codec.head.targets import PEOPLE, SHAPE_TARGETS
-from moda.errors import UserError
 from moda.face.landmarker import Face, FaceLandmarker
+from moda.face.portrait import largest_face
 
 _DEPTH_WEIGHT = 0.4  # landmarks know depth less well than place
 _LIP_WEIGHT = 0.6  # the expression of the photograph moves them
@@ -24,30 +21,13 @@ _CHEEKS = (50, 280, 205, 425, 101, 330)
 _LIPS = ((0, 13), (17, 14), (37, 82), (267, 312), (84, 87), (314, 317))
 _LIGHT = 0.92  # mean light that the renderer casts on cheeks
 
-logger = logging.getLogger(__name__)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image file as uint8 RGB (H, W, 3), upright; UserError when there is none."""
-    if not path.is_file():
-        raise UserError(f"portrait {path} does not exist; give an image file or an identity such as head:0")
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if image is None:
-        raise UserError(f"portrait {path} is not an image that can be read; use a JPEG or PNG file")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
 
 def fit_head(image: np.ndarray, landmarker: FaceLandmarker, name: str = "image") -> Head:
     """The head of the largest face in a uint8 RGB image; UserError where there is no face."""
-    faces = landmarker.detect(image)
-    if not faces:
-        raise UserError(f"no face found in {name}; use a picture in which one face is large, frontal and well lit")
-    if len(faces) > 1:
-        logger.warning("%s shows %d faces; the largest is used", name, len(faces))
-    points = faces[0].landmarks.astype(np.float64) * (2 / max(image.shape[:2]))
+    face = largest_face(image, landmarker, name)
+    points = face.landmarks.astype(np.float64) * (2 / max(image.shape[:2]))
     head = replace(BASE_HEAD, shape=tuple(fit_shape(unpose(points)).tolist()))
-    return _coloured(head, image, faces[0])
+    return _coloured(head, image, face)
 
 
 def fit_shape(unposed: np.ndarray) -> np.ndarray:

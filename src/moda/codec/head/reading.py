@@ -1,6 +1,6 @@
 """A clip measured frame by frame: one face is followed, and what a frame hides is filled in at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -8,10 +8,8 @@ import numpy as np
 from moda.codec.base import EncodedClip
 from moda.codec.head.correspondence import image_points
 from moda.codec.head.pose import identity_vector, unpose
-from moda.errors import UserError
+from moda.face.follow import fill_gaps, follow, require_found
 from moda.face.landmarker import Face
-
-MIN_FOUND = 0.5  # share of frames that must show a face
 
 
 class Landmarker(Protocol):
@@ -46,25 +44,6 @@ class Reading:
 
     def finish(self) -> EncodedClip:
         """Raises UserError for an empty clip or when fewer than half of the frames show a face."""
-        seen = np.array(self._found, bool)
-        if not self._rows or seen.mean() < MIN_FOUND:
-            raise UserError(
-                f"a face was found in {len(self._rows)} of {len(seen)} frames; use a clip whose face is in view, "
-                "larger than a tenth of the frame and less than about 60 degrees turned away"
-            )
+        seen = require_found(self._found)
         identity = identity_vector(np.median(np.stack(self._unposed), axis=0))
-        return EncodedClip(_interpolate(np.stack(self._rows), seen), identity, seen)
-
-
-def follow(faces: Sequence[Face], last: Face | None) -> Face | None:
-    """Of several faces the one nearest to the last one, at first the first; None where there is none."""
-    if not faces or last is None:
-        return faces[0] if faces else None
-    centre = last.landmarks[:, :2].mean(0)
-    return min(faces, key=lambda face: float(np.linalg.norm(face.landmarks[:, :2].mean(0) - centre)))
-
-
-def _interpolate(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Fill frames without a face linearly in time: (F, D) rows of the found frames to (T, D)."""
-    at, everywhere = np.flatnonzero(found), np.arange(len(found))
-    return np.stack([np.interp(everywhere, at, column) for column in rows.T], 1).astype(np.float32)
+        return EncodedClip(fill_gaps(np.stack(self._rows), seen), identity, seen)

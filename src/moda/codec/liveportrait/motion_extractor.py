@@ -1,5 +1,7 @@
 """M: an image to keypoints, expression and pose, by a ConvNeXt V2 Tiny (Woo et al., 2023) with seven heads."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,7 +58,7 @@ class ConvNeXtV2(nn.Module):
         stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0], 4, stride=4), ChannelsFirstNorm(WIDTHS[0], eps=EPS))
         halvings = [
             nn.Sequential(ChannelsFirstNorm(narrow, eps=EPS), nn.Conv2d(narrow, wide, 2, stride=2))
-            for narrow, wide in zip(WIDTHS, WIDTHS[1:], strict=False)
+            for narrow, wide in pairwise(WIDTHS)
         ]
         self.downsample_layers = nn.ModuleList([stem, *halvings])
         self.stages = nn.ModuleList(

@@ -1,5 +1,7 @@
 """W: the appearance volume bent from the source's keypoints to the driving ones."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ WIDTHS = (SLOTS * (1 + COMPRESSED), 64, 128, 256, 512, 1024)
 class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.down_blocks = nn.ModuleList(DownBlock3d(a, b) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+        self.down_blocks = nn.ModuleList(DownBlock3d(a, b) for a, b in pairwise(WIDTHS))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The input and what each block makes of it."""
