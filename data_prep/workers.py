@@ -1,6 +1,7 @@
 """Extraction in worker processes, of which one may crash without taking the others' work along."""
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -100,6 +101,8 @@ def _start_worker(settings: PrepareSettings, work: Path, state: str) -> None:
     os.dup2(log, 2)  # decoders complain about damaged files at length
     os.close(log)
     _worker = (Extractor.of(settings), work, state)
+    if (torch := sys.modules.get("torch")) is not None:  # of a codec or an encoder; nothing else here needs it
+        torch.set_num_threads(1)
 
 
 def _work(source: Source) -> VideoItem:

@@ -42,8 +42,8 @@ def make_strips(codec: MotionCodec, face: Face, take: Take) -> dict[str, np.ndar
     blank = np.full((SHEET_SIZE, SHEET_SIZE, 3), 128, np.uint8)
     rows = (
         [filmed.get(int(t), blank) for t in moments],
-        codec.decode(face.portrait, take.truth[moments]),
-        codec.decode(face.portrait, take.motion[moments]),
+        codec.decode(face.portrait.starting(take.truth), take.truth[moments]),
+        codec.decode(face.portrait.starting(take.motion), take.motion[moments]),
     )
     return {
         panel: contact_sheet([_resized(frame, SHEET_SIZE) for frame in row], columns=SHEET_FRAMES)

@@ -6,10 +6,11 @@ this package is ever called from one.
 """
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 
 from moda.errors import UserError
 
@@ -29,6 +30,23 @@ def build(spec: Mapping[str, Any], **kwargs: Any) -> Any:
         if cause is None:
             raise
         raise cause from None
+
+
+def with_settings(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``spec`` with other settings, which may be nested; UserError for one that its component does not take."""
+    _check(spec)
+    known = signature(get_class(spec["_target_"])).parameters
+    if unknown := [name for name in settings if name not in known]:
+        raise UserError(f"{spec['_target_'].rpartition('.')[2]} has no setting {unknown[0]!r}, only {', '.join(known)}")
+    return _merged(spec, settings)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        nested = isinstance(value, Mapping) and isinstance(below.get(name), Mapping)
+        merged[name] = _merged(below[name], value) if nested else value
+    return merged
 
 
 def _check(value: Any) -> None:

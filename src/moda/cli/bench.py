@@ -1,4 +1,4 @@
-"""``moda bench``: training steps, the loader and an evaluation measured, and what a cluster would reach."""
+"""``moda bench``: training steps, the loader, an evaluation and a codec measured, and what a cluster would reach."""
 
 import argparse
 import tempfile
@@ -9,6 +9,7 @@ from moda.errors import UserError
 USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
        moda bench loader [DATASET]
        moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
+       moda bench codec [--directory DIR] [--device NAME]
        moda bench scaling [--help]"""
 
 # overrides that come before the user's, and the sizes of the synthetic data set that go with them
@@ -26,7 +27,14 @@ STRATEGIES = ("single", "ddp", "deepspeed_1", "deepspeed_2", "deepspeed_3")  # a
 
 
 def main(argv: list[str]) -> int:
-    commands = {"train": _train, "rank": _rank, "loader": _loader, "evaluate": _evaluate, "scaling": _scaling}
+    commands = {
+        "train": _train,
+        "rank": _rank,
+        "loader": _loader,
+        "evaluate": _evaluate,
+        "codec": _codec,
+        "scaling": _scaling,
+    }
     if not argv or argv[0] not in commands:
         print(USAGE)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
@@ -124,6 +132,39 @@ def _evaluate(argv: list[str]) -> int:
     print_passes(
         measure_evaluation(arguments.videos, build_extractors(networks, protocol, device), protocol, arguments.rounds)
     )
+    return 0
+
+
+def _codec(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "moda bench codec", description="LivePortrait's networks against their layers alone, and decoding against both."
+    )
+    parser.add_argument(
+        "--directory", type=Path, help="of the official weights; without one, noise, which takes as long"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
+    parser.add_argument("--batch", type=int, help="frames at once (default: what suits the device)")
+    parser.add_argument("--frames", type=int, default=None, help="decoded in a turn (default: 4 batches)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns; their medians count (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("bench_codec.json"), help="where the numbers go")
+    arguments = parser.parse_args(argv)
+    if arguments.rounds < 1 or (arguments.frames is not None and arguments.frames < 1):
+        raise UserError("--rounds and --frames must be at least 1")
+    from moda.bench.codec import VARIANTS, measure_codec, print_times, write_random_weights
+    from moda.codec.liveportrait import LivePortraitCodec
+    from moda.devices import resolve_device
+    from moda.files import write_json
+
+    device = resolve_device(arguments.device)
+    times = []
+    with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
+        directory = arguments.directory or write_random_weights(Path(folder))
+        for precision, compiled in VARIANTS.get(device.type, VARIANTS["cpu"]):
+            codec = LivePortraitCodec(directory, str(device), precision, compiled, batch=arguments.batch)
+            times.append(measure_codec(codec, arguments.frames or 4 * codec.batch, arguments.rounds))
+    write_json(arguments.out, {"device": str(device), "variants": [variant.to_dict() for variant in times]})
+    print_times(times, device)
+    print(f"written to {arguments.out}")
     return 0
 
 

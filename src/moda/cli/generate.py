@@ -1,13 +1,16 @@
 """``moda generate``: portrait and speech to video."""
 
 import argparse
+from typing import Any
 
 from moda.data.schema import EMOTIONS
+from moda.errors import UserError
 
 EXAMPLES = """examples:
   moda generate --checkpoint runs/dit --portrait me.jpg --audio speech.wav --out talk.mp4
   moda generate --checkpoint runs/dit --portrait head:7 --audio speech.mp3 --out talk.mp4 --emotion happiness
   moda generate --checkpoint runs/dit --portrait me.jpg --audio speech.flac --out talk.mp4 --seed 3 --steps 20
+  moda generate --checkpoint runs/dit --portrait me.jpg --audio speech.wav --out talk.mp4 --paste-back --codec driving.multiplier=0.8
 """
 
 
@@ -29,10 +32,30 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, metavar="N", help="steps of the flow solver (default: the run's own)")
     add("--guidance", type=float, metavar="X", help="classifier-free guidance, 1 is none (default: the run's own)")
     add("--size", type=int, metavar="PX", help="side of the video in pixels (default: the codec's own)")
+    add("--paste-back", action="store_true", help="show the whole picture of the portrait (liveportrait codec)")
+    add(
+        "--codec",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="setting of the codec, as driving.mode=relative",
+    )
     add("--motion", metavar="FILE.npz", help="write the motion there as well")
     add("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     add("--no-progress", action="store_true", help="print the result only")
     return parser
+
+
+def codec_settings(texts: list[str]) -> dict[str, Any]:
+    """Values by name, nested where a name has dots; they are written as in Hydra overrides."""
+    from omegaconf import OmegaConf
+
+    for text in texts:
+        if not text.partition("=")[0] or "=" not in text:
+            raise UserError(f"--codec {text} is not of the form NAME=VALUE, as --codec driving.mode=relative")
+    settings = OmegaConf.to_container(OmegaConf.from_dotlist(texts))
+    assert isinstance(settings, dict)
+    return {str(name): value for name, value in settings.items()}
 
 
 def main(argv: list[str]) -> int:
@@ -49,6 +72,8 @@ def main(argv: list[str]) -> int:
         steps=arguments.steps,
         guidance=arguments.guidance,
         size=arguments.size,
+        paste_back=arguments.paste_back,
+        codec=codec_settings(arguments.codec),
         motion_file=arguments.motion,
         device=arguments.device,
         show_progress=not arguments.no_progress,

@@ -33,9 +33,14 @@ def largest_face(image: np.ndarray, landmarker: FaceLandmarker, name: str = "ima
     return faces[0]
 
 
-def head_number(name: str) -> int:
-    """N of the named identity ``head:N``; UserError where that is no whole number from 0."""
-    number = name.removeprefix("head:")
+def named_head(source: str, *codecs: str) -> int | None:
+    """N where ``source`` is ``head:N`` (or begins with another of ``codecs``); None where it is no named identity.
+
+    Raises UserError where N is no whole number from 0.
+    """
+    name, colon, number = source.partition(":")
+    if not colon or name not in ("head", *codecs):
+        return None
     if not number.isascii() or not number.isdigit():
-        raise UserError(f"unknown identity {name!r}; named identities are head:0, head:1, head:2, ...")
+        raise UserError(f"unknown identity {source!r}; named identities are head:0, head:1, head:2, ...")
     return int(number)

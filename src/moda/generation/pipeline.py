@@ -7,17 +7,18 @@ and its features, a few hundred bytes a frame).
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from moda.audio.encoder import SAMPLE_RATE, SpeechEncoder, frames_of
 from moda.audio.io import load_audio
-from moda.build import build
-from moda.codec.base import MotionCodec, Portrait
+from moda.build import build, with_settings
+from moda.codec.base import MotionCodec, PastesBack, Portrait
 from moda.data.schema import emotion_index
 from moda.devices import resolve_device
 from moda.errors import UserError
@@ -53,14 +54,21 @@ class Generated:
         return (self.motion_seconds + self.render_seconds) / self.duration
 
 
-def load_generator(checkpoint: str | Path, *, device: str = "auto", size: int | None = None) -> Generator:
+def load_generator(
+    checkpoint: str | Path, *, device: str = "auto", size: int | None = None, codec: Mapping[str, Any] | None = None
+) -> Generator:
     """Build sampler, codec and speech encoder of a run or export folder.
 
-    size: side of the frames in pixels instead of the codec's own. Raises UserError when the export
-    is missing or incomplete, or when codec or encoder are not those that made the training data.
+    device: of the sampler and of a codec that runs on one. size: side of the frames in pixels instead of
+    the codec's own. codec: other settings of the codec. Raises UserError when the export is missing or
+    incomplete, or when codec or encoder are not those that made the training data.
     """
     export = load_export(checkpoint)
     spec = dict(export.codec_spec) | ({} if size is None else {"size": size})
+    if "device" in spec and device != "auto":
+        spec["device"] = device
+    if codec:
+        spec = with_settings(spec, codec)
     return Generator(load_sampler(export, device), load_codec(spec, export.codec_fingerprint), load_encoder(export))
 
 
@@ -122,6 +130,7 @@ def sample_motion(
 def render(codec: MotionCodec, portrait: Portrait, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield one uint8 RGB (size, size, 3) frame for each row of the motion chunks (n, D), as they come."""
     for chunk in chunks:
+        portrait = portrait.starting(chunk)
         yield from codec.decode(portrait, chunk)
 
 
@@ -136,6 +145,8 @@ def generate(
     steps: int | None = None,
     guidance: float | None = None,
     size: int | None = None,
+    paste_back: bool = False,
+    codec: Mapping[str, Any] | None = None,
     motion_file: str | Path | None = None,
     device: str = "auto",
     show_progress: bool = True,
@@ -144,29 +155,39 @@ def generate(
 
     checkpoint: run or export folder. portrait: image file or named identity of the codec (``head:7``).
     emotion: one of ``moda.data.schema.EMOTIONS``; None leaves it open. steps, guidance: of the flow
-    solver, by default the run's own. motion_file: where to keep the motion as well (.npz).
+    solver, by default the run's own. paste_back: show the whole picture of the portrait, with the rendered
+    face in its place. codec: settings of the codec other than the run's, as ``{"driving": {"mode": "relative"}}``.
+    motion_file: where to keep the motion as well (.npz).
     Every input is checked before the slow part; ``out`` appears when it is whole. Raises UserError.
     """
     emotion_class = emotion_index(emotion)
     check_sampling(seed, steps, guidance, size)
+    if size is not None and paste_back:
+        raise UserError("size does nothing beside paste_back, which shows the picture at its own size; drop one")
     out = check_output(out, ".mp4", inputs=(audio, portrait))
     motion_path = None if motion_file is None else check_output(motion_file, ".npz", inputs=(audio, portrait))
     waveform = load_audio(audio)
-    generator = load_generator(checkpoint, device=device, size=size)
-    face = generator.codec.portrait(portrait)
+    generator = load_generator(checkpoint, device=device, size=size, codec=codec)
+    renderer = generator.codec
+    face = renderer.portrait(portrait)
     chunks = sample_motion(generator, face, waveform, emotion=emotion_class, seed=seed, steps=steps, guidance=guidance)
-    total, codec = frames_of(len(waveform)), generator.codec
+    total, fps = frames_of(len(waveform)), renderer.layout.fps
     watch = _Stopwatch(chunks, keep=motion_path is not None)
     began = time.perf_counter()
+    frames, shape = render(renderer, face, watch), (renderer.size, renderer.size)
+    if paste_back:
+        if not isinstance(renderer, PastesBack):
+            raise UserError(f"the {renderer.name} codec renders no part of a picture; leave paste_back out")
+        frames, shape = renderer.paste_back(face, frames), renderer.picture_size(face)
     shown = progress("generating", total, "frames") if show_progress else nullcontext(_silent)
-    with VideoWriter(out, codec.size, codec.layout.fps, waveform, SAMPLE_RATE) as writer, shown as advance:
-        for count, frame in enumerate(render(codec, face, watch), 1):
+    with VideoWriter(out, shape, fps, waveform, SAMPLE_RATE) as writer, shown as advance:
+        for count, frame in enumerate(frames, 1):
             writer.write(frame)
             advance(1, f"{count / (time.perf_counter() - began):.0f} frames/s")
     wall = time.perf_counter() - began
     if motion_path is not None:
-        save_motion(motion_path, np.concatenate(watch.kept), face, codec)
-    return Generated(out, total, total / codec.layout.fps, watch.seconds, wall - watch.seconds)
+        save_motion(motion_path, np.concatenate(watch.kept), face, renderer)
+    return Generated(out, total, total / fps, watch.seconds, wall - watch.seconds)
 
 
 def _silent(count: int = 1, note: str = "") -> None:

@@ -17,7 +17,7 @@ from moda.codec.head.reading import Reading
 from moda.codec.head.renderer import HeadRenderer, rest_motion
 from moda.errors import UserError
 from moda.face.landmarker import Face, FaceLandmarker
-from moda.face.portrait import head_number, read_image
+from moda.face.portrait import named_head, read_image
 from moda.files import sha256_of
 from moda.motion.layout import get_layout
 from moda.weights import find
@@ -100,9 +100,8 @@ class HeadCodec:
 
         ``rest`` is the neutral face, looking at the camera from the middle of the image.
         """
-        text = str(source)
-        if text.startswith("head:"):
-            return self._sources(head_number(text))
+        if (number := named_head(str(source))) is not None:
+            return self._sources(number)
         return self.portrait_of(fit_head(read_image(Path(source)), self.landmarker, str(source)))
 
     def portrait_of(self, head: Head) -> Portrait:

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from moda.codec.liveportrait.source import Ratios, Source, driven_keypoints
 from moda.errors import UserError
 from moda.face.follow import fill_gaps, follow, require_found
 from moda.face.landmarker import Face, FaceLandmarker
-from moda.face.portrait import head_number, largest_face, read_image
+from moda.face.portrait import largest_face, named_head, read_image
 from moda.files import sha256_of
 from moda.weights import find
 
@@ -38,7 +39,7 @@ class LivePortraitCodec(Networks):
     The face is found with MediaPipe, which also tells how far eyes and lips are open.
 
     directory, device, precision, compile: see ``Networks``. size: side of the frames; 512 is what the
-    networks render. batch: frames rendered at once, None for what suits the device. driving: see ``Driving``.
+    networks render. batch: frames rendered at once, None for what suits the device. driving: a ``Driving`` or its settings.
     Raises UserError for a file that is missing; ``from_pretrained`` reads them all at once.
     """
 
@@ -54,14 +55,14 @@ class LivePortraitCodec(Networks):
         compile: bool = False,
         size: int = SIZE,
         batch: int | None = None,
-        driving: Driving | None = None,
+        driving: Driving | Mapping[str, Any] | None = None,
     ):
         super().__init__(directory, device, precision, compile)
         if batch is not None and batch < 1:
             raise UserError(f"batch is {batch}; give 1 frame or more")
         self.size = size
         self.batch = batch or RENDERED_AT_ONCE.get(self.device.type, 1)
-        self.driving = driving or Driving()
+        self.driving = driving if isinstance(driving, Driving) else Driving.of(driving or {})
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, device: str = "cpu", **settings) -> "LivePortraitCodec":
@@ -129,10 +130,9 @@ class LivePortraitCodec(Networks):
 
         ``rest`` is the motion that the picture itself shows.
         """
-        text = str(source)
-        if text.startswith("head:"):
-            return self.portrait_of(_rendered_head(head_number(text)), text)
-        return self.portrait_of(read_image(Path(source)), text)
+        number = named_head(str(source), self.name)
+        picture = read_image(Path(source)) if number is None else _rendered_head(number)
+        return self.portrait_of(picture, str(source))
 
     def portrait_of(self, picture: np.ndarray, name: str = "image") -> Portrait:
         """``portrait`` from a picture (H, W, 3) uint8 RGB of any size; the largest face in it is used."""

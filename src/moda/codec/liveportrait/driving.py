@@ -1,6 +1,8 @@
 """How driving motion is put on a portrait: absolute or relative, in all of the face or a part of it. NumPy only."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +68,14 @@ class Driving:
             raise UserError(
                 "driving.normalize_lip does nothing beside driving.lip_ratio, which sets the lips; drop one"
             )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Driving":
+        """From settings by name, as a configuration holds them; UserError for a name that is none."""
+        known = [field.name for field in fields(cls)]
+        if unknown := [name for name in settings if name not in known]:
+            raise UserError(f"there is no setting driving.{unknown[0]}; driving has {', '.join(known)}")
+        return cls(**settings)
 
     def compose(self, source: FaceMotion, motion: FaceMotion, start: FaceMotion) -> FaceMotion:
         """The motion (T frames) that the portrait makes.
