@@ -15,12 +15,12 @@ def generator(name: str, salt: str = SALT) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(zlib.crc32(f"{salt}:{name}".encode())))
 
 
-def normal_input(name: str, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(generator(f"input:{name}").standard_normal(shape).astype(np.float32))
+def normal_input(name: str, shape: tuple[int, ...], salt: str = SALT) -> Tensor:
+    return torch.from_numpy(generator(f"input:{name}", salt).standard_normal(shape).astype(np.float32))
 
 
-def uniform_input(name: str, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(generator(f"input:{name}").random(shape).astype(np.float32))
+def uniform_input(name: str, shape: tuple[int, ...], salt: str = SALT) -> Tensor:
+    return torch.from_numpy(generator(f"input:{name}", salt).random(shape).astype(np.float32))
 
 
 def weight(key: str, shape: tuple[int, ...], salt: str = SALT) -> Tensor:

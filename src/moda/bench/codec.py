@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -172,21 +173,20 @@ def _calls(codec: LivePortraitCodec, portrait: Portrait, motion: np.ndarray) -> 
     yield "appearance_feature_extractor", (codec.appearance_feature_extractor, (images,), {})
     yield "motion_extractor", (codec.motion_extractor, (images,), {})
     with recorded_calls(codec) as calls:
-        for _ in codec.decode(portrait, np.resize(motion, (codec.batch, motion.shape[1]))):
-            pass
+        deque(codec.decode(portrait, np.resize(motion, (codec.batch, motion.shape[1]))), maxlen=0)
     yield from zip(DECODING, calls, strict=True)
 
 
 def _time_network(codec: LivePortraitCodec, name: str, call: Call, rounds: int) -> NetworkTime:
     function, args, kwargs = call
-    layers = _layer_calls(function, args, kwargs)
+    layers = _layer_calls(function, args, kwargs)  # warms up as well
     pairs = [
         (
             _seconds(codec, lambda: function(*args, **kwargs)),
             _seconds(codec, lambda: [layer(*inputs) for layer, inputs in layers]),
         )
-        for _ in range(rounds + 1)
-    ][1:]
+        for _ in range(rounds)
+    ]
     network, alone = (1000 * statistics.median(column) / codec.batch for column in zip(*pairs, strict=True))
     return NetworkTime(name, network, alone)
 

@@ -171,13 +171,20 @@ def _scalar(kind: np.dtype, data: bytes) -> Any:
     return np.frombuffer(data, kind)[0]
 
 
-_CORE = ("numpy.core.multiarray", "numpy._core.multiarray")
+def _from_buffer(data: bytes, kind: np.dtype, shape: tuple[int, ...], order: str, axes: Any = None) -> np.ndarray:
+    if order == "K":
+        return np.frombuffer(data, kind).reshape(shape).transpose(axes)
+    return np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
+
+
+_CORE = ("numpy.core", "numpy._core")  # before and from NumPy 2
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
-    **{(core, "_reconstruct"): _empty_array for core in _CORE},
-    **{(core, "scalar"): _scalar for core in _CORE},
+    **{(f"{core}.multiarray", "_reconstruct"): _empty_array for core in _CORE},
+    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORE},
+    **{(f"{core}.numeric", "_frombuffer"): _from_buffer for core in _CORE},
 }
 
 
