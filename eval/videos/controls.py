@@ -63,7 +63,7 @@ def plan_control(
     source = open_source(video, sound)
     made_from: list[Any] = [VERSION, kind, source.sha256, source.sound_sha256, CRF]
     if codec is not None:
-        made_from += [codec.fingerprint, codec.size, protocol.margin, protocol.max_frames]
+        made_from += [codec.fingerprint, codec.size, protocol.margin, protocol.max_frames, dict(codec_spec or {})]
     name = f"{key}-{sha256(json.dumps(made_from).encode()).hexdigest()[:12]}.mp4"
     return Control(kind, folder / kind / name, video, sound, codec_spec, protocol.margin, protocol.max_frames)
 

@@ -10,10 +10,11 @@ import soundfile
 import torch
 
 from moda.audio.encoder import frames_of
+from moda.cli.generate import codec_settings
 from moda.cli.main import main
 from moda.codec.base import Portrait
 from moda.errors import UserError
-from moda.generation.pipeline import generate, load_generator, load_sampler, sample_motion
+from moda.generation.pipeline import generate, load_generator, load_sampler, render, sample_motion
 from moda.interop.compatibility import MotionIdentity
 from moda.interop.export import Export, load_export, write_export
 from moda.models.mmdit import MMDiT
@@ -177,6 +178,60 @@ def test_a_run_of_a_motion_vae_alone_says_what_it_cannot_do(run):
     export = dataclasses.replace(load_export(run), network=None)
     with pytest.raises(UserError, match="motion VAE, which cannot generate; name a run of task=dit"):
         load_sampler(export)
+
+
+class PastingCodec(GreyCodec):
+    """Stands each frame in the middle of a wider, white picture."""
+
+    def picture_size(self, portrait):
+        return 64, 96
+
+    def paste_back(self, portrait, frames):
+        for frame in frames:
+            yield np.pad(frame, ((0, 0), (16, 16), (0, 0)), constant_values=255)
+
+
+def test_pasted_back_the_video_is_the_whole_picture(run, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr("moda.generation.pipeline.load_codec", lambda spec, fingerprint: PastingCodec())
+    generate(run, "head:1", speech, tmp_path / "talk.mp4", paste_back=True, show_progress=False)
+    with av.open(str(tmp_path / "talk.mp4")) as container:
+        frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    assert (
+        len(frames) == 51 and frames[0].shape == (64, 96) and frames[0][:, :8].mean() > 240 > frames[0][:, 40:56].mean()
+    )
+
+
+def test_only_a_codec_that_can_pastes_back_and_never_at_another_size(run, speech, tmp_path):
+    with pytest.raises(UserError, match="grey codec renders no part of a picture"):
+        generate(run, "head:1", speech, tmp_path / "talk.mp4", paste_back=True, show_progress=False)
+    with pytest.raises(UserError, match="size does nothing beside paste_back"):
+        generate(run, "head:1", speech, tmp_path / "talk.mp4", paste_back=True, size=128, show_progress=False)
+    assert not (tmp_path / "talk.mp4").exists()
+
+
+def test_settings_and_device_of_the_codec_reach_it(run, monkeypatch):
+    spec = {"_target_": "moda.codec.liveportrait.LivePortraitCodec", "device": "auto", "driving": {"mode": "absolute"}}
+    export = dataclasses.replace(load_export(run), codec_spec=spec)
+    seen = []
+    monkeypatch.setattr("moda.generation.pipeline.load_export", lambda path: export)
+    monkeypatch.setattr("moda.generation.pipeline.load_codec", lambda spec, fingerprint: seen.append(spec))
+    settings = codec_settings(["driving.mode=relative", "driving.eye_ratio=0.3", "directory=weights"])
+    load_generator(run, device="cpu", size=256, codec=settings)
+    load_generator(run)
+    assert seen == [spec | {"device": "cpu", "size": 256, "directory": "weights", "driving": {"mode": "relative", "eye_ratio": 0.3}}, spec]  # fmt: skip
+    with pytest.raises(UserError, match="no setting 'colour'"):
+        load_generator(run, codec={"colour": 1})
+    with pytest.raises(UserError, match="--codec colour is not of the form NAME=VALUE"):
+        codec_settings(["colour"])
+
+
+def test_every_piece_of_the_motion_is_told_where_it_began(run):
+    generator, starts = load_generator(run), []
+    decode = generator.codec.decode
+    generator.codec.decode = lambda portrait, motion: starts.append(portrait.start) or decode(portrait, motion)
+    pieces = [np.full((n, 59), n, np.float32) for n in (2, 3, 1)]
+    assert len(list(render(generator.codec, generator.codec.portrait("head:0"), pieces))) == 6
+    assert len(starts) == 3 and all(np.array_equal(start, pieces[0][0]) for start in starts)
 
 
 def test_a_failure_on_the_way_leaves_no_video(run, speech, codec, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from moda.build import build
+from moda.build import build, with_settings
 from moda.errors import UserError
 from moda.motion.layout import MotionLayout
 
@@ -27,3 +27,18 @@ def test_a_user_error_of_the_component_comes_through() -> None:
 def test_refuses_anything_else_at_any_depth(spec: dict) -> None:
     with pytest.raises(UserError, match="refusing to build"):
         build(spec)
+
+
+def test_settings_are_laid_over_a_spec_and_unknown_ones_named() -> None:
+    spec = {
+        "_target_": "moda.codec.liveportrait.LivePortraitCodec",
+        "batch": 2,
+        "driving": {"mode": "absolute", "region": "lip"},
+    }
+    changed = with_settings(spec, {"driving": {"mode": "relative"}, "size": 256})
+    assert changed == spec | {"driving": {"mode": "relative", "region": "lip"}, "size": 256}
+    assert spec["driving"]["mode"] == "absolute"
+    with pytest.raises(UserError, match="LivePortraitCodec has no setting 'colour', only directory, device"):
+        with_settings(spec, {"colour": 1})
+    with pytest.raises(UserError, match="refusing to build"):
+        with_settings({"_target_": "os.system"}, {"command": "true"})

@@ -222,9 +222,9 @@ class LivePortraitCodec(Networks):
         own = torch.from_numpy(source.keypoints).to(self.device)
         warped = self.warping_module(source.feature, kp_driving=keypoints, kp_source=own)
         images = self.spade_generator(warped["out"])[:count]
-        pixels = (images.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)
+        pixels = (images.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).contiguous()
         if self.device.type != "cuda":
-            return pixels.contiguous(), None
+            return pixels, None
         host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
         host.copy_(pixels, non_blocking=True)
         done = torch.cuda.Event()

@@ -112,9 +112,8 @@ class WarpingModule(nn.Module):
     def forward(self, feature: Tensor, kp_driving: Tensor, kp_source: Tensor) -> dict[str, Tensor]:
         kp_source = kp_source.expand_as(kp_driving)
         deformation, occlusion = self.dense_motion_network(feature, kp_driving, kp_source)
-        feature = feature.to(self.fourth.weight.dtype).expand(len(kp_driving), -1, -1, -1, -1)
-        warped = sample(feature, deformation).flatten(1, 2)  # (B, 512, H, W)
-        out = self.fourth(self.third(warped)).float() * occlusion
+        warped = sample(feature.expand(len(kp_driving), -1, -1, -1, -1), deformation).flatten(1, 2)  # (B, 512, H, W)
+        out = self.fourth(self.third(warped.to(self.fourth.weight.dtype))).float() * occlusion
         return {"out": out, "occlusion_map": occlusion, "deformation": deformation}
 
 
