@@ -63,11 +63,12 @@ def test_calls_are_recorded_once_each_and_nothing_stays_changed(tmp_path):
 
 
 def test_layers_are_those_with_weights_in_order_and_with_their_inputs():
-    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 1)))
+    first, norm, last = nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)
+    network = nn.Sequential(first, nn.ReLU(), nn.Sequential(norm, last))
     x = torch.randn(4, 2)
     calls = _layer_calls(network, (x,), {})
-    assert [layer for layer, _ in calls] == [network[0], network[2][0], network[2][1]]
-    assert calls[0][1][0] is x and torch.equal(calls[1][1][0], network[0](x).relu())
+    assert [layer for layer, _ in calls] == [first, norm, last]
+    assert calls[0][1][0] is x and torch.equal(calls[1][1][0], first(x).relu())
 
 
 def test_noise_has_the_official_layout(tmp_path, monkeypatch):

@@ -62,6 +62,7 @@ def test_ratios_are_height_over_width(count):
     markup, points = MARKUPS[count], np.zeros((count, 2))
     for (a, b), (c, d), height in zip(markup.eye_heights, markup.eye_widths, (3.0, 6.0), strict=True):
         points[a], points[b], points[c], points[d] = (0, 0), (0, height), (-5, 0), (5, 0)
+    assert markup.lip_height is not None
     (a, b), (c, d) = markup.lip_height, markup.lips
     points[a], points[b], points[c], points[d] = (0, 1), (0, 2), (-10, 0), (10, 0)
     assert eye_ratios(points) == pytest.approx([0.3, 0.6], abs=1e-6)

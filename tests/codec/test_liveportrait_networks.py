@@ -74,7 +74,7 @@ def small_dense_motion() -> DenseMotionNetwork:
     network = DenseMotionNetwork.__new__(DenseMotionNetwork)
     torch.nn.Module.__init__(network)
     network.compress, network.norm = torch.nn.Conv3d(32, 4, 1), torch.nn.BatchNorm3d(4)
-    network.hourglass = torch.nn.Conv3d(110, 6, 3, padding=1)
+    network.add_module("hourglass", torch.nn.Conv3d(110, 6, 3, padding=1))
     network.mask, network.occlusion = torch.nn.Conv3d(6, 22, 7, padding=3), torch.nn.Conv2d(96, 1, 7, padding=3)
     return network.eval()
 

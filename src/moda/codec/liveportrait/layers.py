@@ -72,6 +72,8 @@ class SpectralConv2d(nn.Module):
     give is worked out once, when they are loaded.
     """
 
+    weight_u: Tensor
+    weight_v: Tensor
     weight: Tensor
 
     def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True):
