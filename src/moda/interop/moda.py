@@ -1,12 +1,13 @@
 """Official MoDA checkpoints in and out: which of their keys is which of ours.
 
 The published network is one configuration of ``moda.models.mmdit.MMDiT``; its weights are renamed,
-never reshaped. The learned nulls of audio and identity do not exist in an official file: the
-release made its null audio anew at every start. They are zero after loading, and left out on saving.
+never reshaped, and computed with in float32. The learned nulls of audio and identity do not exist in
+an official file: the release made its null audio anew at every start. They are zero after loading
+(``drawn_null_audio`` is the release's way), and left out on saving.
 """
 
-import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from moda.errors import UserError
 from moda.files import atomic_path
 from moda.interop.state_dict import tensors_of
 from moda.models.mmdit import STREAMS, MMDiT, parse_stages
+from moda.weights import get_weight
 
 MODA_B: dict[str, Any] = {
     "motion_dim": 70,
@@ -72,6 +74,17 @@ MOTION_GROUP = {
 }
 
 
+@dataclass(frozen=True)
+class OfficialForm:
+    """How a checkpoint was written, so that ``save_official`` writes it so again.
+
+    prefix: before every key. dtypes: by key without the prefix, where not float32.
+    """
+
+    prefix: str = PREFIX
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+
+
 def _condition_group(number: str) -> dict[str, str]:
     """A group of conditions; ``number`` is "1", "2", "3" in four-stream blocks, "" in two-stream ones."""
     return {
@@ -121,40 +134,52 @@ def to_official(network: MMDiT) -> dict[str, torch.Tensor]:
     return {official: state[key] for key, official in official_keys(network).items()}
 
 
-def load_official(path: str | Path, preset: Mapping[str, Any] = MODA_B) -> MMDiT:
+def load_official(path: str | Path, preset: Mapping[str, Any] = MODA_B, *, strict: bool = True) -> MMDiT:
     """Read an official checkpoint (.pth, read without pickled code, or .safetensors) into the ``preset`` network.
 
-    A ``talking_head_dit.`` prefix and a ``state_dict`` or ``model`` level around the weights are accepted;
-    keys of other networks in the file are ignored. Raises UserError naming the first keys that
-    are absent or of another shape.
+    A ``talking_head_dit.`` prefix and a ``state_dict`` or ``model`` level around the weights are accepted.
+    strict: False passes over tensors that are not the network's, as those of other networks in the file.
+    Weights of another floating-point type become float32: exactly, but for float64, which is rounded.
+    Returns the network on the CPU in evaluation mode. Raises UserError naming the file and the first
+    keys that are absent, unknown or of another shape.
     """
-    found = _read(Path(path))
-    if any(key.startswith(PREFIX) for key in found):
-        found = {key.removeprefix(PREFIX): value for key, value in found.items() if key.startswith(PREFIX)}
+    path = Path(path)
+    content = _read(path)
+    prefix = PREFIX if any(key.startswith(PREFIX) for key in content) else ""
     with torch.device("meta"):  # no memory for weights that ``assign`` replaces
         network = MMDiT(**preset)
-    expected = network.state_dict()
-    weights = {key: torch.zeros(preset["width"]) for key in OWN_ONLY}
-    wrong: list[str] = []
-    for key, official in official_keys(network).items():
-        if official not in found:
-            wrong.append(f"{official} is absent")
-        elif found[official].shape != expected[key].shape:
-            wrong.append(f"{official} is {tuple(found[official].shape)}, not {tuple(expected[key].shape)}")
-        else:
-            weights[key] = found[official].float()
-    if wrong:
-        raise UserError(f"{path} is not this MoDA network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
-    network.load_state_dict(weights, assign=True)
-    return network
+    shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    names = {key: prefix + official for key, official in official_keys(network).items()}
+    wrong = [reason for key, name in names.items() if (reason := _misfit(content.get(name), shapes[key], name))]
+    unknown = [f"{key} is unknown" for key in content.keys() - set(names.values())] if strict else []
+    if wrong or unknown:
+        advice = "" if wrong else "; strict=False passes over them"
+        some = "; ".join((wrong + sorted(unknown))[:3])
+        raise UserError(f"{path} is not this MoDA network: {some} ({len(wrong + unknown)} in all){advice}")
+    weights = {key: content[name].float() for key, name in names.items()}
+    network.load_state_dict(weights | {key: torch.zeros(preset["width"]) for key in OWN_ONLY}, assign=True)
+    dtypes = {name.removeprefix(prefix): content[name].dtype for name in names.values()}
+    network.official_form = OfficialForm(
+        prefix, {key: dtype for key, dtype in dtypes.items() if dtype != torch.float32}
+    )
+    return network.eval()
 
 
 def save_official(network: MMDiT, path: str | Path) -> None:
-    """Write ``network`` under the official names and prefix, as .safetensors or .pth by the suffix of ``path``."""
+    """Write ``network`` under the official names, as .safetensors or .pth by the suffix of ``path``.
+
+    Prefix and number types are those of the file it was loaded from, so that an unchanged network comes
+    back as it was, bit for bit; any other has the released prefix and float32.
+    Raises UserError for another suffix, stages the format cannot hold, and when nothing can be written.
+    """
     path = Path(path)
-    state = {PREFIX + key: value.detach().contiguous().cpu() for key, value in to_official(network).items()}
     if path.suffix not in (".safetensors", ".pth"):
         raise UserError(f"{path}: an official checkpoint ends in .safetensors or .pth")
+    form: Any = getattr(network, "official_form", OfficialForm())
+    state = {
+        form.prefix + key: value.detach().cpu().to(form.dtypes.get(key, torch.float32)).contiguous()
+        for key, value in to_official(network).items()
+    }
     with atomic_path(path) as temporary:
         try:
             if path.suffix == ".pth":
@@ -165,14 +190,37 @@ def save_official(network: MMDiT, path: str | Path) -> None:
             raise UserError(f"cannot write {path}: {_first_line(error)}; free space or choose another place") from error
 
 
+def drawn_null_audio(network: MMDiT, generator: torch.Generator) -> torch.Tensor:
+    """(width,) null token as the release has it: the embedding of random speech features, a new one at each start.
+
+    The release neither trains nor stores its null audio. That it is standard normal is our reading.
+    """
+    features = torch.randn(1, 1, *network.audio_shape, generator=generator)
+    weight = network.null_audio.token
+    with torch.inference_mode():
+        return network.audio_embedder(features.to(weight))[0, 0].clone()
+
+
+def _misfit(found: torch.Tensor | None, shape: torch.Size, name: str) -> str | None:
+    """Why a tensor of the file cannot be the network's, or None."""
+    if found is None:
+        return f"{name} is absent"
+    if found.shape != shape:
+        return f"{name} is {tuple(found.shape)}, not {tuple(shape)}"
+    return None if found.is_floating_point() else f"{name} holds {found.dtype}, not floating point"
+
+
 def _read(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise UserError(f"{path} does not exist; the official file is moda/net-200.pth of the MoDA release")
+        raise UserError(
+            f"{path} does not exist; the official file is {get_weight('moda_official').filename} of the MoDA release: "
+            "`moda weights get moda_official`"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # both readers let through whatever a damaged file makes them stumble over
         raise UserError(f"{path} cannot be read as weights ({_first_line(error)}); download it again") from error
     return tensors_of(content, path)
 

@@ -15,4 +15,4 @@ def tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
             content = content[level]
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, not a dictionary of weights; give the official file")
-    return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
