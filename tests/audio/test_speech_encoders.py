@@ -7,7 +7,8 @@ from moda.audio.combined import CombinedEncoder
 from moda.audio.encoder import SAMPLE_RATE, SAMPLES_PER_FRAME
 from moda.audio.logmel import LogMelEncoder, mel_filters
 from moda.audio.loudness import normalize_loudness
-from moda.audio.phonemes import PhonemeEncoder, in_windows
+from moda.audio.phonemes import PhonemeEncoder
+from moda.audio.windows import in_windows
 from moda.errors import UserError
 
 needs_hama = pytest.mark.skipif(importlib.util.find_spec("hama") is None, reason="the phoneme network is not installed")
@@ -105,47 +106,13 @@ def test_loudness_ignores_pauses_and_spares_silence():
     np.testing.assert_allclose(normalize_loudness(hiss), 30 * hiss, rtol=1e-5)
 
 
-def block_power(sound):
-    """A posterior without context: the power around every step."""
-    padded = np.pad(sound, 160)
-    steps = len(sound) // 320 + 1
-    return np.stack([np.mean(padded[320 * s : 320 * s + 320] ** 2) for s in range(steps)])[:, None]
-
-
-@pytest.mark.parametrize("steps", [30, 31, 49, 50, 173])
-def test_windows_join_without_a_seam(steps):
-    """Where the answer does not depend on the window, windowed equals whole; only the edges of a window do."""
-    sound = babble(4)[: (steps - 1) * 320]
-    lengths = []
-
-    def posterior(part):
-        lengths.append(len(part) // 320 + 1)
-        return block_power(part)
-
-    joined = in_windows(sound, posterior, window=30, overlap=10)
-    assert joined.shape == (steps, 1)
-    assert max(lengths) <= 30
-    whole = block_power(sound)
-    np.testing.assert_allclose(joined[1:-1], whole[1:-1], rtol=0.25)  # first and last step of a window see half
-    np.testing.assert_allclose(np.median(joined / whole), 1, rtol=1e-5)
-
-
-def test_where_windows_disagree_one_fades_into_the_next():
-    answers = iter([0.0, 1.0, 0.0, 1.0])
-    joined = in_windows(
-        np.zeros(69 * 320, np.float32), lambda part: np.full((len(part) // 320 + 1, 1), next(answers)), 30, 10
-    )
-    assert joined.min() == 0
-    assert joined.max() == pytest.approx(1)
-    assert np.abs(np.diff(joined[:, 0])).max() < 0.12
-
-
 @needs_hama
 def test_phonemes_in_windows_follow_the_whole(phonemes):
     """The network looks at all of its input, so windows agree closely but not exactly."""
     sound = babble(6)[: 6 * 50 * 320]
-    whole = phonemes._posterior(sound)
-    windowed = in_windows(sound, phonemes._posterior, window=200, overlap=80)
+    steps = len(sound) // 320 + 1
+    whole = phonemes._posterior(sound, 0, steps)
+    windowed = in_windows(steps, 200, 80, lambda start, end: phonemes._posterior(sound, start, end))
     correlation = [np.corrcoef(np.sqrt(a), np.sqrt(b))[0, 1] for a, b in zip(windowed, whole, strict=True)]
     assert np.mean(correlation) > 0.97
 

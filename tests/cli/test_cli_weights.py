@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from moda.cli.main import main
@@ -11,13 +13,24 @@ def empty_cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "moda" / "weights"
 
 
-def test_list_names_every_weight_its_licence_and_the_way_to_get_it(capsys):
+def test_list_tells_all_that_is_known_of_every_weight(capsys):
     assert main(["weights", "list"]) == 0
     out = capsys.readouterr().out
-    for weight in REGISTRY.values():
-        assert weight.name in out
-        assert weight.licence[:20] in out
-    assert "moda weights get syncnet_v2" in out
+    entries = {entry.split(":")[0]: entry for entry in _entries(out)}
+    assert entries.keys() == REGISTRY.keys()
+    for name, weight in REGISTRY.items():
+        for known in (weight.purpose, weight.filename, weight.licence, weight.source, weight.sha256 or "not known"):
+            assert known in entries[name]
+        assert "not known, sha256" not in entries[name], "a size can at least be reckoned"
+    assert "not here: moda weights get syncnet_v2" in entries["syncnet_v2"]
+    assert "no, non-commercial only" in entries["arcface"]
+    assert "3.8 MB, sha256 64184e22" in entries["face_landmarker"]
+    assert "about 1,491.9 MB" in entries["moda_official"]
+
+
+def _entries(out: str) -> list[str]:
+    """A line that is not indented begins the next weight."""
+    return re.split(r"\n(?! )", out.strip())
 
 
 def test_check_fails_for_a_damaged_file_and_for_a_named_one_that_is_missing(capsys, empty_cache):

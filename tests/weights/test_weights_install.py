@@ -18,13 +18,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT; /short promises more than it sends."""
 
     def do_GET(self):
-        if self.path == "/gone":
+        if self.path == "/gone" or self.path.endswith("absent.bin"):
             self.send_error(404)
             return
         self.send_response(200)
+        self.send_header(
+            "Content-Type", "text/html; charset=utf-8" if self.path == "/page" else "application/octet-stream"
+        )
         self.send_header("Content-Length", str(len(CONTENT) + (100 if self.path == "/short" else 0)))
         self.end_headers()
-        self.wfile.write(CONTENT)
+        self.wfile.write(CONTENT)  # the same for every file
 
     def log_message(self, format, *args):
         """Keep the test's output clean."""
@@ -70,7 +73,12 @@ def test_download_reports_progress_and_is_found(register, server):
 
 
 @pytest.mark.parametrize(
-    ("page", "reason"), [("gone", "Not Found.*moda weights add toy PATH"), ("short", "broke off|IncompleteRead")]
+    ("page", "reason"),
+    [
+        ("gone", "Not Found.*moda weights add toy PATH"),
+        ("short", "broke off|IncompleteRead"),
+        ("page", "a web page instead of the file.*moda weights add toy PATH"),
+    ],
 )
 def test_a_failed_download_leaves_nothing(register, server, page, reason):
     weight = register(download=f"{server}/{page}")
@@ -126,3 +134,33 @@ def test_add_takes_a_directory_where_the_weight_is_one(register, tmp_path):
     path = add("toy", tmp_path / "data")
     assert (path / "more" / "target").read_text() == "1 2 3"
     assert weights.find("toy") == path
+
+
+FOLDER = {"filename": "toy_data", "probe": "config.json", "files": ("config.json", "model.bin")}
+
+
+def test_a_directory_is_downloaded_file_by_file(register, server):
+    register(download=f"{server}/repository", **FOLDER)
+    path = download("toy", lambda done, total: None)
+    assert sorted(file.name for file in path.iterdir()) == ["config.json", "model.bin"]
+    assert (path / "model.bin").read_bytes() == CONTENT
+    assert weights.find("toy") == path
+
+
+def test_half_a_directory_is_not_kept_and_the_message_names_its_files(register, server):
+    weight = register(download=f"{server}/repository", **FOLDER | {"files": ("config.json", "absent.bin")})
+    with pytest.raises(
+        UserError, match="config.json, absent.bin into one folder.*moda weights add toy FOLDER"
+    ) as error:
+        download("toy", lambda done, total: None)
+    assert f"{server}/repository/absent.bin" in str(error.value)
+    assert list(cached_path(weight).parent.iterdir()) == []
+
+
+def test_after_a_download_that_broke_off_the_next_one_starts_anew(register, server):
+    weight = register(download=f"{server}/short")
+    with pytest.raises(UserError):
+        download("toy", lambda done, total: None)
+    register(download=f"{server}/toy.bin")
+    assert download("toy", lambda done, total: None).read_bytes() == CONTENT
+    assert [path.name for path in cached_path(weight).parent.iterdir()] == ["toy.bin"]

@@ -105,6 +105,8 @@ def test_registry_is_consistent():
         assert weight.download or weight.packaged, f"{name} can be had nowhere"
         assert (weight.download or weight.source).startswith("https://")
         assert "/" not in weight.filename
+        assert weight.size or weight.about
+        assert not weight.files or weight.probe in weight.files
 
 
 @pytest.mark.parametrize("name", [name for name, w in registry.REGISTRY.items() if w.packaged])

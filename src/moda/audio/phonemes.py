@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 
 import numpy as np
 
 from moda.audio.encoder import frames_of
 from moda.audio.loudness import normalize_loudness
+from moda.audio.windows import in_windows
 from moda.errors import UserError
 from moda.weights import find, get_weight
 
@@ -17,8 +17,6 @@ _DELAY = 2  # steps by which an output follows its sound: measured on a voice wi
 _BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 _WINDOW = 600  # steps encoded at once: 12 s
 _OVERLAP = 200  # steps shared by neighbouring windows: 4 s
-
-Posterior = Callable[[np.ndarray], np.ndarray]  # (320 (S - 1),) samples to (S, classes)
 
 
 class PhonemeEncoder:
@@ -63,38 +61,19 @@ class PhonemeEncoder:
         sound = np.zeros((steps - 1) * _STEP, np.float32)
         taken = waveform[: len(sound)]
         sound[: len(taken)] = taken
-        posterior = in_windows(sound, self._posterior)  # (steps, 190)
+        posterior = in_windows(steps, _WINDOW, _OVERLAP, lambda start, end: self._posterior(sound, start, end))
         # The sound of row t is centred half way through it, at step 2 t + 1.
         early, centre, late = (posterior[_DELAY + shift : _DELAY + shift + 2 * rows : 2] for shift in range(3))
         smooth = _BINOMIAL[0] * early + _BINOMIAL[1] * centre + _BINOMIAL[2] * late  # (T, 190)
         return (np.sqrt(_CLASSES * smooth) - 1)[:, None, :]
 
-    def _posterior(self, sound: np.ndarray) -> np.ndarray:
-        """(320 (S - 1),) samples to (S, 190): softened posteriors given that the output is not blank."""
-        (log_probs,) = self._session.run(["log_probs"], {"waveform": sound[None]})  # (1, S, 191)
+    def _posterior(self, sound: np.ndarray, start: int, end: int) -> np.ndarray:
+        """Steps ``start`` to ``end`` of (n,) samples, (end - start, 190): softened, given that they are not blank."""
+        part = sound[start * _STEP : (end - 1) * _STEP]
+        (log_probs,) = self._session.run(["log_probs"], {"waveform": part[None]})  # (1, end - start, 191)
         scores = log_probs[0, :, :_CLASSES] / self.temperature
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)
-
-
-def in_windows(sound: np.ndarray, posterior: Posterior, window: int = _WINDOW, overlap: int = _OVERLAP) -> np.ndarray:
-    """``posterior`` of (320 (S - 1),) samples, computed at most ``window`` steps at a time.
-
-    Windows share at least ``overlap`` steps, over which one fades linearly into the next. Sound
-    that fits one window is passed on whole. Returns (S, classes) float32.
-    """
-    steps = len(sound) // _STEP + 1
-    if steps <= window:
-        return posterior(sound).astype(np.float32)
-    starts = [*range(0, steps - window, window - overlap), steps - window]
-    from_edge = np.minimum(np.arange(1, window + 1), np.arange(window, 0, -1))
-    weight = np.minimum(1, from_edge / (overlap + 1)).astype(np.float32)[:, None]
-    parts = [posterior(sound[start * _STEP : (start + window - 1) * _STEP]) for start in starts]
-    total, weights = np.zeros((steps, parts[0].shape[1]), np.float32), np.zeros((steps, 1), np.float32)
-    for start, part in zip(starts, parts, strict=True):
-        total[start : start + window] += weight * part
-        weights[start : start + window] += weight
-    return total / weights
 
 
 def _open_session():

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moda.cli.weights import console
 from moda.errors import UserError
 from moda.weights import REGISTRY
 from moda.weights.locate import cache_dir, check, locate
@@ -34,6 +34,7 @@ EXTRA_MODULES = {
     "onnx": ("the packaged voice", "onnx"),
     "deepspeed": ("ZeRO training on GPUs", "deepspeed"),
     "optuna": ("searched sweeps", "optuna"),
+    "transformers": ("wav2vec2 and HuBERT features", "transformers"),
 }
 CODECS: tuple[tuple[str, Literal["r", "w"]], ...] = (
     ("libx264", "w"),
@@ -67,6 +68,12 @@ def main(argv: list[str]) -> int:
     console().print(table)
     print(f"{broken} thing(s) the core needs are broken" if broken else "the core is ready")
     return int(broken > 0)
+
+
+def console() -> Console:
+    """Rich output; where it is not read on a terminal, wide enough that no column is cut."""
+    out = Console()
+    return out if out.is_terminal else Console(width=200)
 
 
 def examine() -> Iterator[Finding]:

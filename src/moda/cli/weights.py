@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-from rich.table import Column, Table
 
 from moda.errors import UserError
 from moda.files import sha256_of
@@ -14,16 +13,16 @@ from moda.weights import REGISTRY, Weight, get_weight
 from moda.weights.install import add, download
 from moda.weights.locate import check, locate
 
-_COMMERCIAL = {True: "yes", False: "no", None: "not stated"}
+_COMMERCIAL = {True: "yes", False: "no, non-commercial only", None: "not stated"}
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="moda weights", description="External model files: what, whose, where.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="every weight, its licence and where it was found")
+    commands.add_parser("list", help="every weight: purpose, size, sha256, licence, source, and where it was found")
     checking = commands.add_parser("check", help="compare what is here with the registered hashes")
     checking.add_argument("names", nargs="*", metavar="NAME", help="by default all that are here")
-    adding = commands.add_parser("add", help="copy a file you have into the cache")
+    adding = commands.add_parser("add", help="copy a file (or folder, where the weight is one) into the cache")
     adding.add_argument("name", metavar="NAME")
     adding.add_argument("path", metavar="PATH", type=Path)
     getting = commands.add_parser("get", help="download a weight from its official source")
@@ -40,20 +39,14 @@ def main(argv: list[str]) -> int:
     return get(arguments.name)
 
 
-def console() -> Console:
-    """Rich output; where it is not read on a terminal, wide enough that no column is cut."""
-    out = Console()
-    return out if out.is_terminal else Console(width=200)
-
-
 def list_weights() -> int:
-    table = Table("name", "purpose", "kB", "licence", "commercial use", Column("found", overflow="fold"))
     for weight in REGISTRY.values():
         located = locate(weight.name)
-        found = f"{located.place}: {located.path}" if located else f"no; moda weights get {weight.name}"
-        size = f"{weight.size / 1e3:,.0f}" if weight.size else ""
-        table.add_row(weight.name, weight.purpose, size, weight.licence, _COMMERCIAL[weight.commercial], found)
-    console().print(table)
+        print(f"{weight.name}: {weight.purpose}")
+        print(f"    {weight.filename}, {weight.described_size}, sha256 {weight.sha256 or 'not known'}")
+        print(f"    licence: {weight.licence}; commercial use: {_COMMERCIAL[weight.commercial]}")
+        print(f"    source: {weight.source}")
+        print(f"    {located.place}: {located.path}" if located else f"    not here: moda weights get {weight.name}")
     return 0
 
 

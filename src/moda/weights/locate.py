@@ -70,7 +70,7 @@ def check(weight: Weight, path: Path) -> None:
     """
     file = path / weight.probe if weight.probe else path
     if not file.is_file():
-        raise UserError(f"{weight.name}: {file} is missing; install the weight again")
+        raise UserError(f"{weight.name}: {file} is missing; replace it by that of `moda weights get {weight.name}`")
     if weight.sha256 is None:
         return
     status = file.stat()

