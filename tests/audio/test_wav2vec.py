@@ -21,7 +21,7 @@ def babble(seconds, seed=0):
     """Noise whose level and colour change every 80 ms: as unlike itself from frame to frame as speech is."""
     rng = np.random.default_rng(seed)
     sound = rng.standard_normal(round(seconds * SAMPLE_RATE))
-    smooth = np.convolve(sound, np.ones(8) / 8, "same")
+    smooth = np.convolve(sound, np.full(8, 1 / 8), mode="same")
     knots = np.arange(0, seconds + 1, 0.08)
     time = np.arange(len(sound)) / SAMPLE_RATE
     level, colour = (np.interp(time, knots, rng.random(len(knots))) for _ in range(2))

@@ -72,9 +72,8 @@ class Bench:
         return module
 
     def data(self, module: TrainingModule) -> ShardDataModule:
-        return ShardDataModule(
-            **self.config["data"], previous=module.previous, seed=self.config["seed"], manifest=self.manifest
-        )
+        cut = {"previous": module.previous, "reference_scale": module.reference_scale}
+        return ShardDataModule(**self.config["data"], **cut, seed=self.config["seed"], manifest=self.manifest)
 
     def batch(self, module: TrainingModule, rank: int = 0) -> Batch:
         """The first micro-batch of a rank."""

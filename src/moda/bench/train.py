@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 
 from moda.bench.steps import WAYS, Bench, bare, local_rank
-from moda.data.schema import DatasetManifest
 from moda.files import read_json, write_json
 from moda.training.compilation import STAGES
+from moda.training.base import manifest_of
 from moda.training.distributed.launch import run_ranks
 from moda.training.distributed.strategies import Resources
 from moda.training.run import quiet
@@ -70,7 +70,7 @@ def run_rank(job: str | Path) -> None:
 
 def measure(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     """Times in ms of every way, turn by turn, and what they are compared with."""
-    manifest = DatasetManifest.load(config["data"]["path"])
+    manifest = manifest_of(config)
     trial = Bench(config, manifest, steps=2, warmup=1)
     steps = _agreed(min(max(round(options.seconds / bare(trial).seconds), FEWEST), MOST))
     module = trial.module()

@@ -16,6 +16,7 @@ COMMANDS = {
     "lint": ("moda.cli.lint", "verify a prepared data set"),
     "train": ("moda.cli.train", "train task=motion_vae or task=dit         (Hydra overrides)"),
     "export": ("moda.cli.export", "any checkpoint as safetensors and JSON, any average"),
+    "import": ("moda.cli.import_official", "the official MoDA checkpoint as an export"),
     "generate": ("moda.cli.generate", "portrait and speech to video"),
     "evaluate": ("moda.cli.evaluate", "score any method's videos, or a run        (Hydra overrides)"),
     "compare": ("moda.cli.compare", "several results in one table, if they were measured alike"),

@@ -37,7 +37,7 @@ class ShardDataModule(L.LightningDataModule):
     the training process. mode: ordered (the same batches for any layout, exact resume; cache_mb: memory a
     rank may fill with decoded clips, shuffle_shards: shards whose clips are mixed) or resampled (cheap
     sequential reads; shuffle_clips: clips a reader draws from). val_windows: at most so many windows are
-    validated on, the same ones on every rank. report: hears of each bad sample, which is then skipped;
+    validated on, the same ones on every rank. reference_scale: see ``cut_window``. report: hears of each bad sample, which is then skipped;
     after max_bad_in_a_row of them training ends.
     Raises UserError for settings that cannot work and for a missing or damaged data set, whose headers are
     all compared with its dataset.json here.
@@ -51,6 +51,7 @@ class ShardDataModule(L.LightningDataModule):
         previous: int,
         batch_size: int,
         seed: int,
+        reference_scale: bool = False,
         num_workers: int = 0,
         prefetch_factor: int | None = None,
         mode: str = "ordered",
@@ -74,6 +75,7 @@ class ShardDataModule(L.LightningDataModule):
                 raise UserError("data.prefetch_factor does nothing with data.num_workers=0; leave it out")
         self.manifest = manifest or DatasetManifest.load(path)
         self.window, self.previous, self.batch_size, self.seed = window, previous, batch_size, seed
+        self.reference_scale = reference_scale
         self.num_workers, self.prefetch_factor = num_workers, prefetch_factor or PREFETCH
         self.val_windows, self.max_bad_in_a_row = val_windows, max_bad_in_a_row
         self.report = report or BadSampleLog()
@@ -119,8 +121,13 @@ class ShardDataModule(L.LightningDataModule):
     def train_stream(self, share: Share) -> IterableDataset:
         """The stream of one rank, as ``train_dataloader`` reads it."""
         kind = WindowStream if self.mode == "ordered" else ResampledStream
-        common = {"window": self.window, "previous": self.previous, "seed": self.seed}
-        return kind(self.train_shards, share, **common, **self.mode_settings, max_bad_in_a_row=self.max_bad_in_a_row)
+        common = {"seed": self.seed, "max_bad_in_a_row": self.max_bad_in_a_row, **self._cut}
+        return kind(self.train_shards, share, **common, **self.mode_settings)
+
+    @property
+    def _cut(self) -> dict[str, Any]:
+        """How windows are cut out of clips."""
+        return {"window": self.window, "previous": self.previous, "reference_scale": self.reference_scale}
 
     def train_dataloader(self) -> DataLoader:
         """Starts where the run stands: a resumed one goes on with the batch it would have had next."""
@@ -136,13 +143,7 @@ class ShardDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        windows = TiledWindows(
-            self.val_shards,
-            batch_size=VALIDATION_BATCH,
-            window=self.window,
-            previous=self.previous,
-            limit=self.val_windows,
-        )
+        windows = TiledWindows(self.val_shards, batch_size=VALIDATION_BATCH, limit=self.val_windows, **self._cut)
         return ReaderLoader(windows)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

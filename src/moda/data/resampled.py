@@ -37,11 +37,12 @@ class ResampledStream(IterableDataset):
         window: int,
         previous: int,
         seed: int,
+        reference_scale: bool = False,
         shuffle_clips: int = 1000,
         max_bad_in_a_row: int = 100,
     ):
         self.shards, self.share, self.seed = shards, share, seed
-        self.window, self.previous = window, previous
+        self.window, self.previous, self.reference_scale = window, previous, reference_scale
         self.shuffle_clips, self.max_bad_in_a_row = shuffle_clips, max_bad_in_a_row
 
     def __iter__(self) -> Iterator[Batch]:
@@ -55,8 +56,8 @@ class ResampledStream(IterableDataset):
             for place in places:
                 clip = next(clips)
                 start = random_start(seed, place, clip.key, clip.num_frames, self.window)
-                windows.append(cut_window(clip, start, self.window, self.previous, manifest.statistics))
-                windows[-1]["index"] = place
+                window = cut_window(clip, start, self.window, self.previous, manifest.statistics, self.reference_scale)
+                windows.append(window | {"index": place})
             yield collate(windows) | {"skipped": bad.take()}
 
     def _clips(self, seed: int, bad: BadSamples) -> Iterable[Clip]:

@@ -109,12 +109,13 @@ class WindowStream(IterableDataset):
         window: int,
         previous: int,
         seed: int,
+        reference_scale: bool = False,
         cache_mb: float = 1024,
         shuffle_shards: int = 8,
         max_bad_in_a_row: int = 100,
     ):
         self.shards, self.share, self.seed = shards, share, seed
-        self.window, self.previous = window, previous
+        self.window, self.previous, self.reference_scale = window, previous, reference_scale
         self.cache_mb, self.max_bad_in_a_row = cache_mb, max_bad_in_a_row
         self.order = StreamOrder(shards.sizes, seed, shards.manifest.fingerprint, shuffle_shards)
 
@@ -150,7 +151,8 @@ class WindowStream(IterableDataset):
 
     def _window(self, clip: Clip, epoch: int) -> Window:
         start = random_start(self.seed, epoch, clip.key, clip.num_frames, self.window)
-        return cut_window(clip, start, self.window, self.previous, self.shards.manifest.statistics)
+        statistics = self.shards.manifest.statistics
+        return cut_window(clip, start, self.window, self.previous, statistics, self.reference_scale)
 
 
 class TiledWindows(IterableDataset):
@@ -159,9 +161,18 @@ class TiledWindows(IterableDataset):
     Bad samples are told to ``shards.on_corrupt`` and left out; UserError if nothing is left.
     """
 
-    def __init__(self, shards: FeatureShards, *, batch_size: int, window: int, previous: int, limit: int | None = None):
+    def __init__(
+        self,
+        shards: FeatureShards,
+        *,
+        batch_size: int,
+        window: int,
+        previous: int,
+        reference_scale: bool = False,
+        limit: int | None = None,
+    ):
         self.shards, self.batch_size, self.limit = shards, batch_size, limit
-        self.window, self.previous = window, previous
+        self.window, self.previous, self.reference_scale = window, previous, reference_scale
 
     def __iter__(self) -> Iterator[Batch]:
         windows: list[Window] = []
@@ -183,6 +194,7 @@ class TiledWindows(IterableDataset):
             for start in tiled_starts(clip.num_frames, self.window):
                 if made == self.limit:
                     return
-                window = cut_window(clip, start, self.window, self.previous, self.shards.manifest.statistics)
+                statistics = self.shards.manifest.statistics
+                window = cut_window(clip, start, self.window, self.previous, statistics, self.reference_scale)
                 yield window | {"index": made}
                 made += 1

@@ -10,6 +10,7 @@ import torch
 from moda.data.batches import Batch, allocate
 from moda.data.decode import Clip
 from moda.data.schema import emotion_index
+from moda.motion.reference import resize, scale_ratio
 from moda.motion.statistics import MotionStatistics
 
 Window = dict[str, Any]
@@ -32,10 +33,13 @@ def tiled_starts(num_frames: int, window: int) -> range:
     return range(0, max(num_frames - window, 0) + 1, window)
 
 
-def cut_window(clip: Clip, start: int, window: int, previous: int, statistics: MotionStatistics) -> Window:
+def cut_window(
+    clip: Clip, start: int, window: int, previous: int, statistics: MotionStatistics, reference_scale: bool = False
+) -> Window:
     """Frames ``start - previous`` to ``start + window`` of a clip.
 
-    motion: (P + W, D) float32, normalised. audio: (W, L, C) as stored, aligned with the last W frames.
+    motion: (P + W, D) float32, normalised; with ``reference_scale`` at the mean scale, by the ratio of the
+    clip's first frame. audio: (W, L, C) as stored, aligned with the last W frames.
     Both repeat the first row before the clip and the last after it, as sampling does.
     valid: (P + W,) bool, False after the clip's end. identity: (I,). emotion: class index. key, start.
     No array shares memory with the clip, whose memory the next one can then take.
@@ -47,6 +51,8 @@ def cut_window(clip: Clip, start: int, window: int, previous: int, statistics: M
         frames = np.arange(first, end)
         rows = frames.clip(0, clip.num_frames - 1)
         motion, audio, valid = clip.motion[rows], clip.audio[rows[previous:]], frames < clip.num_frames
+    if reference_scale:
+        motion = resize(motion, 1 / scale_ratio(clip.motion[0], statistics), statistics.layout)
     return {
         "motion": statistics.normalize(motion),
         "valid": valid,

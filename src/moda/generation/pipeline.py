@@ -121,7 +121,8 @@ def sample_motion(
     """
     sampler, length = generator.sampler, frames_of(len(waveform))
     # the last window sees silence after the end, as it would in a longer recording
-    features = generator.encoder.encode(waveform, length + sampler.window * sampler.stride)
+    silence = sampler.window * sampler.stride + sampler.published.tail(sampler.statistics.layout.fps)
+    features = generator.encoder.encode(waveform, length + silence)
     yield from sampler.sample(
         features, portrait.identity, emotion, portrait.rest, seed=seed, steps=steps, guidance=guidance, length=length
     )

@@ -1,8 +1,9 @@
 """Motion for speech of any length: windows conditioned on the motion before them, blended where they overlap.
 
 Window k covers W tokens from k (W - O). It is sampled from noise that depends on the clip's seed and
-on k only, conditioned on the token before it; its first O tokens are blended linearly with the last O
-of the window before. A token is a frame, or a latent of the motion VAE.
+on k only, conditioned on the token before it; its first O tokens, which start from the noise that the last
+O of the window before started from, are blended linearly with those. A token is a frame, or a latent of
+the motion VAE.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,11 @@ from moda.flow.guidance import guide
 from moda.flow.path import timestep_of
 from moda.flow.rectified import RectifiedFlow
 from moda.flow.solvers import Velocity
+from moda.generation.published import PublishedWays
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
+from moda.motion.finish import smooth_pose
+from moda.motion.reference import resize, scale_ratio
 from moda.motion.statistics import MotionStatistics
 
 
@@ -30,7 +34,9 @@ class Request:
     emotion: int
     rest: torch.Tensor  # (D,) normalised
     seed: int
-    frames: int
+    length: int  # frames T that are asked for
+    frames: int  # T and those of silence after them
+    size: float  # of the face, in units of the mean scale
 
 
 @dataclass
@@ -52,7 +58,8 @@ class MotionSampler:
     window, overlap, previous: in frames. ``previous`` is the length P of the motion before the window
     that training showed: a multiple of the VAE's stride, or 1 without a VAE (the network sees the
     last token of it). Dead dimensions of the statistics are held at 0 throughout, as in training.
-    Runs where the network's parameters are. Raises UserError for settings that do not fit together.
+    reference_scale: the network was trained on motion at the mean scale (``moda.motion.reference``).
+    published: ways of the published pipeline. Runs where the network's parameters are. Raises UserError for settings that do not fit together.
     """
 
     def __init__(
@@ -65,9 +72,17 @@ class MotionSampler:
         overlap: int,
         previous: int = 1,
         flow: RectifiedFlow | None = None,
+        reference_scale: bool = False,
+        published: PublishedWays | None = None,
     ):
         self.network, self.statistics, self.vae = network, statistics, vae
-        self.flow = flow or RectifiedFlow()
+        self.flow, self.reference_scale = flow or RectifiedFlow(), reference_scale
+        self.published = published or PublishedWays()
+        self.published.require_motion(statistics.layout)
+        if vae and (reference_scale or self.published.smooth_windows):
+            raise UserError(
+                "reference_scale and published.smooth_windows are for model.space=motion; set them to false"
+            )
         self.stride = vae.stride if vae else 1
         if window < 1 or window % self.stride or overlap % self.stride:
             raise UserError(
@@ -112,7 +127,7 @@ class MotionSampler:
         frame is asked for.
         """
         request = self._request(audio, identity, emotion, rest, seed, length)
-        return (motion for _, motion in self._run([request], steps, guidance))
+        return (motion for _, motion in self._finished([request], steps, guidance))
 
     def sample_batch(
         self,
@@ -132,7 +147,7 @@ class MotionSampler:
             for arguments in zip(audio, identities, emotions, rests, seeds, lengths or [None] * len(audio), strict=True)
         ]
         pieces: list[list[np.ndarray]] = [[] for _ in requests]
-        for index, motion in self._run(requests, steps, guidance):
+        for index, motion in self._finished(requests, steps, guidance):
             pieces[index].append(motion)
         return [np.concatenate(parts) for parts in pieces]
 
@@ -154,9 +169,26 @@ class MotionSampler:
             raise UserError(f"length {frames} must lie in 1..{len(audio)}, the number of feature rows")
         if seed < 0:
             raise UserError(f"seed {seed} is negative; seeds start at 0")
-        self.statistics.layout.check(rest.numpy(), "rest motion")
-        rest = self.statistics.normalize(rest) * torch.from_numpy(self.statistics.alive)
-        return Request(audio, identity, emotion, rest, seed, frames)
+        motion = self.statistics.layout.check(rest.numpy(), "rest motion")
+        size = scale_ratio(motion, self.statistics) if self.reference_scale else 1.0
+        motion = self.statistics.normalize(resize(motion, 1 / size, self.statistics.layout) if size != 1 else motion)
+        rest = torch.from_numpy(motion * self.statistics.alive)
+        sampled = frames + self.published.tail(self.statistics.layout.fps)
+        return Request(audio, identity, emotion, rest, seed, frames, sampled, size)
+
+    def _finished(
+        self, requests: Sequence[Request], steps: int | None, guidance: float | None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (clip, frames as they become final), or whole clips where the published ways change those."""
+        parts = self._run(requests, steps, guidance)
+        if not self.published.whole_clip:
+            yield from parts
+            return
+        kept: list[list[np.ndarray]] = [[] for _ in requests]
+        for index, motion in parts:
+            kept[index].append(motion)
+        for index, request in enumerate(requests):
+            yield index, self.published.finish(np.concatenate(kept[index]), request.length, self.statistics)
 
     @torch.inference_mode()
     def _run(
@@ -184,9 +216,15 @@ class MotionSampler:
         self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """(B, W, C) tokens of window number ``window``."""
-        noise = torch.stack([window_noise(c.request.seed, window, (self.window, self.channels)) for c in clips])
-        noise = noise * self.alive
-        return self.flow.solver(guide(self._velocity(clips, window, scale != 1), scale), noise.to(self.device), sigmas)
+        shape, shared = (self.window, self.channels), 0 if self.published.fresh_noise else self.overlap
+        noise = torch.stack([window_noise(clip.request.seed, window, shape, shared) for clip in clips]) * self.alive
+        velocity = guide(self._velocity(clips, window, scale != 1), scale)
+        tokens = self.flow.solver(velocity, noise.to(self.device), sigmas)
+        if self.published.smooth_windows:
+            layout = self.statistics.layout
+            smooth = np.stack([smooth_pose(motion, layout) for motion in tokens.cpu().numpy()])
+            tokens = torch.from_numpy(smooth).to(tokens)
+        return tokens
 
     def _velocity(self, clips: Sequence[Progress], window: int, doubled: bool) -> Velocity:
         """The network as a velocity field; ``doubled`` appends the batch again without the guided conditions."""
@@ -235,10 +273,21 @@ class MotionSampler:
             clip.context = joined[max(0, len(joined) - self.vae.decoder_context) :]
         motion = motion[: clip.left]
         clip.left -= len(motion)
-        return self.statistics.denormalize(motion).cpu().numpy()
+        frames = self.statistics.denormalize(motion).cpu().numpy()
+        return resize(frames, clip.request.size, self.statistics.layout) if clip.request.size != 1 else frames
 
 
-def window_noise(seed: int, window: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal noise that is a function of (seed, window) alone: made on the CPU, whatever the batch."""
+def window_noise(seed: int, window: int, shape: tuple[int, int], shared: int = 0) -> torch.Tensor:
+    """Standard normal noise (W, C) that is a function of (seed, window) alone: made on the CPU, whatever the batch.
+
+    Its first ``shared`` rows, at most half, are the last of the window before.
+    """
+    noise = _drawn(seed, window, shape)
+    if window and shared:
+        noise[:shared] = _drawn(seed, window - 1, shape)[-shared:]
+    return noise
+
+
+def _drawn(seed: int, window: int, shape: tuple[int, int]) -> torch.Tensor:
     state = int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0])
     return torch.randn(shape, generator=torch.Generator().manual_seed(state))

@@ -58,6 +58,10 @@ def require_match(
             f"motion statistics differ between {our_name} and {their_name}, most for {a.layout.names[off]} "
             f"(mean {a.mean[off]:.4g} and {b.mean[off]:.4g}); {remedy}"
         )
+    if a.epsilon != b.epsilon:
+        raise UserError(
+            f"{our_name} and {their_name} normalise motion with epsilon {a.epsilon} and {b.epsilon}; {remedy}"
+        )
     if ours.codec_fingerprint != theirs.codec_fingerprint:
         raise UserError(f"{our_name} and {their_name} come from different motion codecs; {remedy}")
     if audio and ours.audio_fingerprint != theirs.audio_fingerprint:

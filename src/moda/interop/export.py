@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -17,8 +18,10 @@ from moda.build import build
 from moda.errors import UserError
 from moda.files import atomic_path, read_json, sha256_of, write_json
 from moda.flow.rectified import RectifiedFlow
+from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler
 from moda.interop.compatibility import MotionIdentity
+from moda.interop.moda import drawn_null_audio
 from moda.motion.layout import MotionLayout
 from moda.motion.statistics import MotionStatistics
 
@@ -35,6 +38,7 @@ class Export:
     network, vae: modules in evaluation mode, on the CPU when loaded; ``*_spec`` is what builds them.
     codec_spec, audio_spec: component specs for ``moda.build.build``; identity holds their fingerprints
     and the statistics. window, overlap, previous: frames, for the sampler (None for a VAE alone).
+    reference_scale, published: of the sampler, the latter as arguments of ``PublishedWays``.
     step: optimizer updates. config: the resolved training configuration.
     """
 
@@ -57,6 +61,8 @@ class Export:
     overlap: int | None = None
     previous: int | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    reference_scale: bool = False
+    published: dict[str, Any] = field(default_factory=dict)
 
     @property
     def statistics(self) -> MotionStatistics:
@@ -82,6 +88,10 @@ class Export:
         """A sampler with the settings of training; UserError for a motion VAE alone, which generates nothing."""
         if self.network is None or self.window is None:
             raise UserError("this run trained a motion VAE, which cannot generate; name a run of task=dit")
+        published = PublishedWays(**self.published)
+        if published.drawn_null_audio:
+            drawn = drawn_null_audio(self.network, _unrepeatable())
+            self.network.null_audio.token.data = drawn
         return MotionSampler(
             self.network,
             statistics=self.statistics,
@@ -90,6 +100,8 @@ class Export:
             overlap=self.overlap or 0,
             previous=self.previous or 1,
             flow=self.flow,
+            reference_scale=self.reference_scale,
+            published=published,
         )
 
 
@@ -98,6 +110,7 @@ PLAIN = (
     "task", "step", "codec_spec", "audio_spec", "audio_layers", "audio_dim", "identity_dim", "dataset_fingerprint",
     "network_spec", "vae_spec", "flow_spec", "space", "window", "overlap", "previous", "config",
 )  # fmt: skip
+ADDED = ("reference_scale", "published")  # older exports lack them
 
 
 def write_export(directory: str | Path, export: Export) -> None:
@@ -112,7 +125,7 @@ def write_export(directory: str | Path, export: Export) -> None:
             if module is not None:
                 save_weights(module, temporary / name)
                 files[name] = sha256_of(temporary / name)
-        plain = {name: getattr(export, name) for name in PLAIN}
+        plain = {name: getattr(export, name) for name in (*PLAIN, *ADDED)}
         value = {"schema": EXPORT_SCHEMA, **export.identity.to_dict(), **plain, "files": files}
         write_json(temporary / EXPORT_NAME, value)
 
@@ -128,7 +141,7 @@ def load_export(path: str | Path) -> Export:
     if not isinstance(value, dict) or value.get("schema") != EXPORT_SCHEMA:
         raise UserError(f"{where} is not an export of schema {EXPORT_SCHEMA}; train the run again")
     try:
-        plain = {name: value[name] for name in PLAIN}
+        plain = {name: value[name] for name in (*PLAIN, *ADDED) if name in value or name not in ADDED}
         files = dict(value["files"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{where} lacks {error}; train the run again") from error
@@ -158,6 +171,12 @@ def save_weights(module: nn.Module, path: Path) -> None:
         save_file(tensors, path)
     except safetensors.SafetensorError as error:  # how it reports a full disk
         raise OSError(str(error)) from error
+
+
+def _unrepeatable() -> torch.Generator:
+    generator = torch.Generator()
+    generator.seed()
+    return generator
 
 
 def _load_module(spec: dict[str, Any] | None, path: Path, sha256: str) -> nn.Module:

@@ -32,6 +32,7 @@ MODA_B: dict[str, Any] = {
     "mlp_ratio": 4.0,
     "rope_theta": 256.0,
     "repeat_conditions": True,
+    "mix_audio_layers": False,
     "stages": [
         {"depth": 3, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
         {"depth": 6, "groups": [["motion"], ["audio", "emotion", "identity"]]},
@@ -159,9 +160,8 @@ def load_official(path: str | Path, preset: Mapping[str, Any] = MODA_B, *, stric
     weights = {key: content[name].float() for key, name in names.items()}
     network.load_state_dict(weights | {key: torch.zeros(preset["width"]) for key in OWN_ONLY}, assign=True)
     dtypes = {name.removeprefix(prefix): content[name].dtype for name in names.values()}
-    network.official_form = OfficialForm(
-        prefix, {key: dtype for key, dtype in dtypes.items() if dtype != torch.float32}
-    )
+    unusual = {key: dtype for key, dtype in dtypes.items() if dtype != torch.float32}
+    network.official_form = OfficialForm(prefix, unusual)  # type: ignore[assignment]
     return network.eval()
 
 

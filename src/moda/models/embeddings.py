@@ -37,17 +37,31 @@ def two_layer_mlp(dim: int, width: int) -> nn.Sequential:
 
 
 class AudioEmbedder(nn.Module):
-    """All layers of a speech encoder, flattened: (B, T, L, C) to one token a frame (B, T, width)."""
+    """Layers of a speech encoder (B, T, L, C) to one token a frame (B, T, width).
 
-    def __init__(self, layers: int, dim: int, width: int):
+    mix: of a learned weighted mean of the layers (Yang et al., SUPERB, 2021), instead of all of them side by
+    side. The weights are a softmax, equal at first.
+    """
+
+    def __init__(self, layers: int, dim: int, width: int, mix: bool = False):
         super().__init__()
+        self.layer_scores = nn.Parameter(torch.zeros(layers)) if mix else None
         self.mlp = nn.Sequential(
-            nn.Linear(layers * dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+            nn.Linear(dim if mix else layers * dim, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.mlp(audio.flatten(2)))
+        if self.layer_scores is None:
+            features = audio.flatten(2)
+        else:
+            weights = self.layer_scores.float().softmax(0).to(audio.dtype)
+            features = (weights[:, None] * audio).sum(2)
+        return self.norm(self.mlp(features))
 
 
 class NullToken(nn.Module):

@@ -59,6 +59,7 @@ class MMDiT(nn.Module):
     any other of MM-DiT blocks.
     rope_theta: base of the rotary angles; positions count frames.
     repeat_conditions: one emotion and one identity token per frame, as published, else one of each.
+    mix_audio_layers: learn which mix of the speech encoder's layers to hear (``AudioEmbedder``).
     local_init: start with half of the heads looking at the same moment in every stream (``look_nearby``).
     With random queries and keys a small corpus is memorised before that is found out. Changes what the
     first step computes, not the architecture.
@@ -78,6 +79,7 @@ class MMDiT(nn.Module):
         mlp_ratio: float = 4.0,
         rope_theta: float = 256.0,
         repeat_conditions: bool = False,
+        mix_audio_layers: bool = False,
         local_init: bool = True,
     ):
         super().__init__()
@@ -90,7 +92,7 @@ class MMDiT(nn.Module):
 
         self.time_embedder = TimestepEmbedder(width)
         self.motion_embedder = two_layer_mlp(2 * motion_dim, width)  # previous and noisy motion
-        self.audio_embedder = AudioEmbedder(audio_layers, audio_dim, width)
+        self.audio_embedder = AudioEmbedder(audio_layers, audio_dim, width, mix_audio_layers)
         self.identity_embedder = two_layer_mlp(identity_dim, width)
         self.emotion_embedder = nn.Embedding(num_emotions + 1, width)  # the last row is the null
         self.null_audio = NullToken(width)

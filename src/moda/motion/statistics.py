@@ -20,12 +20,17 @@ DEAD_STD = 1e-4
 
 @dataclass(frozen=True)
 class MotionStatistics:
-    """Per-dimension mean and standard deviation, (D,) float64, over ``count`` frames."""
+    """Per-dimension mean and standard deviation, (D,) float64, over ``count`` frames (0 where not known).
+
+    epsilon: a number divides every dimension by its standard deviation plus that, and takes none for dead, as
+    published statistics may have been used.
+    """
 
     layout: MotionLayout
     mean: np.ndarray
     std: np.ndarray
     count: int
+    epsilon: float | None = None
 
     @property
     def dead(self) -> tuple[str, ...]:
@@ -35,12 +40,12 @@ class MotionStatistics:
     @property
     def alive(self) -> np.ndarray:
         """(D,) bool, False where a dimension does not move."""
-        return self.std >= DEAD_STD
+        return self.std >= DEAD_STD if self.epsilon is None else np.ones(len(self.std), bool)
 
     @property
     def divisor(self) -> np.ndarray:
-        """What ``normalize`` divides by: the standard deviation, 1 where the dimension is dead."""
-        return np.where(self.alive, self.std, 1.0)
+        """What ``normalize`` divides by: the standard deviation (and epsilon), 1 where the dimension is dead."""
+        return np.where(self.alive, self.std + (self.epsilon or 0.0), 1.0)
 
     def normalize(self, motion: Array) -> Array:
         """(..., D) in the layout's units to zero mean, unit variance; dtype and device are kept."""
@@ -48,7 +53,7 @@ class MotionStatistics:
 
     def denormalize(self, motion: Array) -> Array:
         """Inverse of ``normalize``; a dead dimension comes out at its mean, whatever a network made of it."""
-        return motion * self._like(np.where(self.alive, self.std, 0.0), motion) + self._like(self.mean, motion)
+        return motion * self._like(np.where(self.alive, self.divisor, 0.0), motion) + self._like(self.mean, motion)
 
     @staticmethod
     def _like(values: np.ndarray, reference: Array) -> Array:
@@ -65,6 +70,7 @@ class MotionStatistics:
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "dead": list(self.dead),
+            **({} if self.epsilon is None else {"epsilon": self.epsilon}),
         }
 
     @classmethod
@@ -74,6 +80,7 @@ class MotionStatistics:
             layout = get_layout(value["layout"])
             mean, std = np.asarray(value["mean"], np.float64), np.asarray(value["std"], np.float64)
             count = int(value["count"])
+            epsilon = None if value.get("epsilon") is None else float(value["epsilon"])
         except UserError:
             raise
         except KeyError as error:
@@ -90,7 +97,7 @@ class MotionStatistics:
             raise UserError(
                 f"{where}: statistics hold NaN, infinity or a negative deviation; prepare the data set again"
             )
-        return cls(layout, mean, std, count)
+        return cls(layout, mean, std, count, epsilon)
 
 
 class StatisticsAccumulator:

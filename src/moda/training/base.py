@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -48,6 +48,7 @@ class TrainingModule(L.LightningModule):
     network: nn.Module
     network_spec: Mapping[str, Any]
     previous: int
+    reference_scale = False  # whether windows are shown at the mean scale (``cut_window``)
     makes_motion = True  # whether there is something to preview
 
     def __init__(self, setup: Setup):
@@ -136,6 +137,20 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
+
+
+def manifest_of(config: Mapping[str, Any]) -> DatasetManifest:
+    """Of the data set of ``config``, with other statistics where ``config`` gives them."""
+    manifest = DatasetManifest.load(config["data"]["path"])
+    if config.get("statistics") is None:  # runs of older versions do not have the setting
+        return manifest
+    statistics = build(config["statistics"])
+    if statistics.layout != manifest.layout:
+        raise UserError(
+            f"statistics are of layout {statistics.layout.name}, the motion of {config['data']['path']} is "
+            f"{manifest.layout.name}; leave them out (statistics=null), or prepare the data set with its codec"
+        )
+    return replace(manifest, statistics=statistics)
 
 
 def build_module(config: Mapping[str, Any], manifest: DatasetManifest) -> TrainingModule:

@@ -17,6 +17,7 @@ from moda.errors import UserError
 from moda.files import sha256_of
 from moda.flow.path import interpolate, timestep_of
 from moda.flow.rectified import GUIDABLE, RectifiedFlow
+from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import SPACES, VAE_FILE, Export, export_directory, load_export
@@ -59,7 +60,8 @@ class DiTModule(TrainingModule):
     network: spec of the transformer without the sizes that the data sets. space: ``motion`` or
     ``latent``; the latter works on the frozen motion VAE exported at ``motion_vae``.
     weights: see ``dimension_weights``; latents have no groups, so all their channels weigh alike.
-    overlap: frames that sampling windows share. The velocity of a dead dimension is nothing to learn:
+    overlap: frames that sampling windows share. reference_scale: learn motion at the mean scale, by the ratio
+    of a clip's first frame. published: arguments of ``PublishedWays``, for sampling. The velocity of a dead dimension is nothing to learn:
     it is held at 0 here as in sampling.
     """
 
@@ -76,12 +78,15 @@ class DiTModule(TrainingModule):
         weights: Mapping[str, float],
         condition_dropout: Mapping[str, float],
         overlap: int,
+        reference_scale: bool,
+        published: Mapping[str, Any],
     ):
         super().__init__(setup)
         manifest = setup.manifest
         if space not in SPACES:
             raise UserError(f"model.space={space}: must be one of {', '.join(SPACES)}")
-        self.space, self.overlap = space, overlap
+        self.space, self.overlap, self.reference_scale = space, overlap, reference_scale
+        self.published = dict(published)
         self.flow_spec, self.flow = dict(flow), _flow(flow)
         self.dropout = ConditionDropout(**condition_dropout)
         self._frozen: list[MotionVAE] = []  # a list hides it from the module tree
@@ -187,6 +192,8 @@ class DiTModule(TrainingModule):
             overlap=self.overlap,
             previous=self.previous,
             flow=self.flow,
+            reference_scale=self.reference_scale,
+            published=PublishedWays(**self.published),
         )
 
     def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
@@ -210,6 +217,8 @@ class DiTModule(TrainingModule):
             window=self.window,
             overlap=self.overlap,
             previous=self.previous,
+            reference_scale=self.reference_scale,
+            published=self.published,
         )
 
 

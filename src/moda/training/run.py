@@ -20,7 +20,7 @@ from moda.errors import UserError
 from moda.files import read_json
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
-from moda.training.base import TrainingModule, build_module
+from moda.training.base import TrainingModule, build_module, manifest_of
 from moda.training.checkpoints.consolidate import export_of, keep_averages
 from moda.training.checkpoints.ema import EMA
 from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, by_step, newest_complete, step_of
@@ -53,7 +53,7 @@ def train(config: Config) -> Path:
 
 
 def _train(config: Config) -> Path:
-    manifest = DatasetManifest.load(config["data"]["path"])
+    manifest = manifest_of(config)
     L.seed_everything(config["seed"], verbose=False)  # initial weights
     module = build_module(config, manifest)
     if config["compile"]:
@@ -78,8 +78,8 @@ def _train(config: Config) -> Path:
 
 def _data(config: Config, module: TrainingModule, manifest: DatasetManifest) -> ShardDataModule:
     report = BadSampleLog(Path(config["run_dir"]) / LOG_NAME)
-    fixed = {"previous": module.previous, "seed": config["seed"], "manifest": manifest, "report": report}
-    data = ShardDataModule(**config["data"], **fixed)
+    cut = {"previous": module.previous, "reference_scale": module.reference_scale}
+    data = ShardDataModule(**config["data"], **cut, seed=config["seed"], manifest=manifest, report=report)
     settings = config["trainer"]
     data.micro_batch(Resources.of(settings).processes, settings["accumulate_grad_batches"])  # refused before a start
     return data

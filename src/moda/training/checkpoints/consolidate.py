@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.errors import UserError
 from moda.files import atomic_path
 from moda.interop.export import EXPORT_NAME, Export, load_export, write_export
-from moda.training.base import TrainingModule, build_module
+from moda.training.base import TrainingModule, build_module, manifest_of
 from moda.training.checkpoints.averages import combination, profile_error
 from moda.training.checkpoints.ema import KIND
 from moda.training.checkpoints.pieces import PieceReader
@@ -65,7 +64,7 @@ def export_run(run_dir: Path, out: Path | None, step: int | None, average: str |
     network.load_state_dict(weights, strict=False)
     if export.task == "motion_vae":
         module = export.config["task"]["module"]
-        measure_latents(network, FeatureShards(export.config["data"]["path"], "train"), module["latent_frames"])
+        measure_latents(network, train_shards(export.config), module["latent_frames"])
     export.step = step
     out = out or run_dir / "exports" / f"step-{step}-{label}"
     write_export(out, export)
@@ -77,8 +76,13 @@ def _described(run_dir: Path) -> Export:
     if (run_dir / "export" / EXPORT_NAME).is_file() or not (run_dir / CONFIG_NAME).is_file():
         return load_export(run_dir)
     config = config_of(run_dir)
-    module = build_module(config, DatasetManifest.load(config["data"]["path"]))
-    return module.export(module.network, 0, config, FeatureShards(config["data"]["path"], "train"))
+    module = build_module(config, manifest_of(config))
+    return module.export(module.network, 0, config, train_shards(config))
+
+
+def train_shards(config: Mapping[str, Any]) -> FeatureShards:
+    """What the run of ``config`` trains on, with the statistics it is normalised by."""
+    return FeatureShards(config["data"]["path"], "train", manifest_of(config))
 
 
 def _checkpoint(directory: Path, step: int | None) -> Path:

@@ -10,10 +10,9 @@ import lightning as L
 import torch
 from torch import nn
 
-from moda.data.schema import DatasetManifest
 from moda.data.windows import Batch
 from moda.errors import UserError
-from moda.training.base import TrainingModule, build_module
+from moda.training.base import TrainingModule, build_module, manifest_of
 from moda.training.checkpoints.consolidate import weights_of
 from moda.training.checkpoints.writer import by_step, damage, step_of
 from moda.training.draws import Draws
@@ -66,7 +65,7 @@ def module_of(run_dir: Path) -> TrainingModule:
     """The task of a run, on the CPU, with the weights it began with. Raises UserError."""
     config = config_of(run_dir)
     L.seed_everything(config["seed"], verbose=False)
-    return build_module(config, DatasetManifest.load(config["data"]["path"]))
+    return build_module(config, manifest_of(config))
 
 
 def replay(module: TrainingModule, failure: Failure, batch: Batch) -> BatchResult:
