@@ -1,5 +1,6 @@
 """Oracle networks whose velocity is known show what the sampler does with windows and conditions."""
 
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -9,10 +10,12 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
+from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler, window_noise
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
-from moda.motion.layout import MotionLayout
+from moda.motion.layout import MotionLayout, get_layout
+from moda.motion.published import moda_statistics
 from moda.motion.statistics import MotionStatistics
 
 LAYOUT = MotionLayout("tiny", ("a", "b", "c"), MappingProxyType({}), MappingProxyType({}))
@@ -49,9 +52,10 @@ def count_on(noisy_motion, previous_motion, **_):
     return previous_motion + torch.arange(1.0, noisy_motion.shape[1] + 1)[:, None]
 
 
-def oracle_sampler(target, window=16, overlap=4, **flow) -> MotionSampler:
+def oracle_sampler(target, window=16, overlap=4, published=None, **flow) -> MotionSampler:
     settings = RectifiedFlow(**({"steps": 2, "guidance": 1.0} | flow))
-    return MotionSampler(Oracle(target), statistics=STATISTICS, window=window, overlap=overlap, flow=settings)  # type: ignore[arg-type]
+    where = {"window": window, "overlap": overlap, "published": published}
+    return MotionSampler(Oracle(target), statistics=STATISTICS, flow=settings, **where)  # type: ignore[arg-type]
 
 
 def awake(module: nn.Module) -> nn.Module:
@@ -196,6 +200,120 @@ def test_window_noise_is_a_function_of_seed_and_window():
     for other in others:
         assert abs(torch.corrcoef(torch.stack([first, other]))[0, 1]) < 0.05
     assert abs(first.mean()) < 0.05 and abs(first.std() - 1) < 0.05
+
+
+@pytest.mark.parametrize("overlap", [0, 4, 8])
+def test_windows_start_from_the_same_noise_where_they_overlap(overlap):
+    noise = [window_noise(3, window, (16, 50), overlap) for window in range(3)]
+    for before, after in pairwise(noise):
+        assert torch.equal(before[16 - overlap :], after[:overlap])
+        assert abs(torch.corrcoef(torch.stack([before[:8].flatten(), after[8:].flatten()]))[0, 1]) < 0.15
+    assert abs(torch.cat(noise).std() - 1) < 0.05
+
+
+def stochastic(noisy_motion, **_):
+    """A network that leaves the noise as it is: samples are their noise."""
+    return noisy_motion
+
+
+def test_shared_noise_is_what_is_blended_unless_the_published_way_is_asked_for():
+    audio = features(28)
+    for ways, same in ((PublishedWays(), True), (PublishedWays(fresh_noise=True), False)):
+        sampler = oracle_sampler(stochastic, published=ways)
+        motion = STATISTICS.normalize(np.concatenate(list(sampler.sample(audio, IDENTITY, 0, REST, seed=5, steps=1))))
+        first = window_noise(5, 0, (16, 3)).numpy()
+        assert np.allclose(motion[12:16], first[12:16], atol=1e-5) is same
+
+
+FULL = get_layout("liveportrait70")
+PUBLISHED = moda_statistics()
+PORTRAIT = np.where(np.arange(70) == 63, 2 * PUBLISHED.mean[63], PUBLISHED.mean).astype(np.float32)
+
+
+class FullOracle(Oracle):
+    motion_dim = 70
+
+
+def published_sampler(target, **settings) -> MotionSampler:
+    settings = {"window": 16, "overlap": 4, "flow": RectifiedFlow(steps=2, guidance=1.0)} | settings
+    return MotionSampler(FullOracle(target), statistics=PUBLISHED, **settings)  # type: ignore[arg-type]
+
+
+def sampled(sampler, frames, **settings) -> np.ndarray:
+    return np.concatenate(list(sampler.sample(features(frames), IDENTITY, 0, PORTRAIT, **settings)))
+
+
+def test_a_large_face_is_sampled_at_the_mean_scale_and_comes_back_large():
+    seen = []
+
+    def still(noisy_motion, previous_motion, **_):
+        seen.append(previous_motion[0, 0].clone())
+        return torch.zeros_like(noisy_motion)  # the mean
+
+    motion = sampled(published_sampler(still, reference_scale=True), 20)
+    assert seen[0][63] == pytest.approx(0, abs=1e-4)  # at the mean scale
+    assert seen[0][65] == pytest.approx(-0.5 * PUBLISHED.mean[65] / PUBLISHED.divisor[65], rel=1e-4)
+    np.testing.assert_allclose(motion[:, 63:66], np.tile(2 * PUBLISHED.mean[63:66], (20, 1)), rtol=1e-4)
+    np.testing.assert_allclose(motion[:, :63], np.tile(PUBLISHED.mean[:63], (20, 1)), atol=1e-6)
+    np.testing.assert_allclose(sampled(published_sampler(still), 20)[:, 63], PUBLISHED.mean[63], rtol=1e-5)
+
+
+def test_poses_are_smoothed_within_windows():
+    rough = torch.tensor([[-1.0], [1.0]]).repeat(8, 70)
+
+    def target(noisy_motion, **_):
+        return rough[None].expand_as(noisy_motion)
+
+    motion = PUBLISHED.normalize(sampled(published_sampler(target, published=PublishedWays(smooth_windows=True)), 16))
+    np.testing.assert_allclose(motion[:, :63], rough[:, :63], atol=1e-3)
+    np.testing.assert_allclose(np.abs(motion[1:-1, 67:]), 1 / 3, atol=1e-3)
+
+
+def test_the_clip_is_finished_as_a_whole_with_the_silence_after_it_cut_off():
+    ways = PublishedWays(smooth_clip=True, silence=0.4, amplify_lips=True, shift_gaze=True)
+
+    def target(noisy_motion, audio, **_):
+        return audio[:, :, 0, :1].expand_as(noisy_motion)
+
+    audio = features(60)
+    audio[40:] = -0.25  # the lips' rest
+    sampler = published_sampler(target, published=ways)
+    parts = list(sampler.sample(audio, IDENTITY, 0, PORTRAIT, length=40))
+    assert len(parts) == 1 and parts[0].shape == (40, 70) and parts[0].dtype == np.float32
+    plain = published_sampler(target)
+    raw = np.concatenate(list(plain.sample(audio, IDENTITY, 0, PORTRAIT, length=50)))
+    np.testing.assert_allclose(parts[0], ways.finish(raw, 40, PUBLISHED), atol=1e-6)
+    lip = FULL.subsets["lips"][0]
+    rest, before, after = raw[-1, lip], raw[:40, lip], parts[0][:, lip]
+    moved = np.abs(before - rest) > 1e-3
+    assert (np.abs(after - rest)[moved] > 1.1 * np.abs(before - rest)[moved]).all()
+    batch = sampler.sample_batch([audio, audio[:30]], [IDENTITY] * 2, [0, 0], [PORTRAIT] * 2, [0, 0], lengths=[40, 20])
+    np.testing.assert_allclose(batch[0], parts[0], atol=1e-5)
+    assert batch[1].shape == (20, 70)
+
+
+def test_by_default_no_published_way_is_taken():
+    assert not PublishedWays().whole_clip and PublishedWays().tail(25) == 0
+    raw = features(20)[:, 0].repeat(24, axis=1)[:, :70]
+    np.testing.assert_array_equal(PublishedWays().finish(raw, 20, PUBLISHED), raw)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"silence": -1.0}, "silence"), ({"silence": 2.0}, "does nothing without published.amplify_lips")],
+)
+def test_published_ways_that_do_nothing_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        PublishedWays(**settings)
+
+
+def test_published_ways_of_motion_are_refused_elsewhere():
+    with pytest.raises(UserError, match="model.space=motion"):
+        real_sampler("latent", reference_scale=True)
+    with pytest.raises(UserError, match="model.space=motion"):
+        real_sampler("latent", published=PublishedWays(smooth_windows=True))
+    with pytest.raises(UserError, match="liveportrait70, not tiny"):
+        real_sampler("motion", published=PublishedWays(shift_gaze=True))
 
 
 def test_guidance_compares_with_the_dropped_conditions():

@@ -286,3 +286,5 @@ def test_other_stages_have_no_official_form(tmp_path):
         save_official(network, tmp_path / "net.pth")
     with pytest.raises(UserError, match="ends in"):
         save_official(by_rule(SMALL), tmp_path / "net.bin")
+    with pytest.raises(UserError, match="mix_audio_layers"):
+        save_official(MMDiT(**SMALL | {"mix_audio_layers": True}), tmp_path / "net.pth")

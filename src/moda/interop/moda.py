@@ -102,10 +102,15 @@ def _condition_group(number: str) -> dict[str, str]:
 def official_keys(network: MMDiT) -> dict[str, str]:
     """Our state-dict key to the official one, for every tensor but the nulls that the format lacks.
 
-    Raises UserError when the stages are not the published 4-, 2- and 1-stream kinds in that order.
+    Raises UserError when the stages are not the published 4-, 2- and 1-stream kinds in that order, or speech
+    layers are mixed.
     """
     if [stage.groups for stage in network.stages] != [stage.groups for stage in parse_stages(MODA_B["stages"])]:
         raise UserError("the official MoDA format holds 4-, 2- and 1-stream stages in the published order only")
+    if network.audio_embedder.layer_scores is not None:
+        raise UserError(
+            "the official MoDA format has all speech layers side by side; mix_audio_layers has no place in it"
+        )
     names = dict(EMBEDDERS)
     block = 0
     for stage, prefix in zip(network.stages, ("blocks4", "blocks2", "blocks"), strict=True):
