@@ -51,6 +51,10 @@ def write_dataset(
                 motion = (audio @ mixing).astype(np.float32)
                 if layout == "head59":
                     motion[:, motion_layout.index("tongueOut")] = 0
+                else:  # faces have a size
+                    motion[:, motion_layout.index("scale")] = 1.3 + 0.05 * np.tanh(
+                        motion[:, motion_layout.index("scale")]
+                    )
                 if split == "train":
                     statistics.update(motion)
                 record = ClipRecord(

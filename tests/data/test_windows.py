@@ -40,6 +40,18 @@ def test_frames_after_the_clip_are_invalid(tiny_dataset: Path) -> None:
     np.testing.assert_array_equal(window["motion"][-5:], np.repeat(window["motion"][-6:-5], 5, 0))
 
 
+def test_at_the_mean_scale_size_is_that_of_the_clips_first_frame(make_dataset) -> None:
+    clip, manifest = first_clip(make_dataset(layout="liveportrait70"))
+    statistics = manifest.statistics
+    ratio = clip.motion[0, 63] / statistics.mean[63]
+    cut = cut_window(clip, start=10, window=16, previous=1, statistics=statistics, reference_scale=True)
+    plain = cut_window(clip, start=10, window=16, previous=1, statistics=statistics)
+    motion = statistics.denormalize(cut["motion"])
+    np.testing.assert_allclose(motion[:, 63:67], clip.motion[9:26, 63:67] / ratio, rtol=1e-3, atol=1e-4)
+    others = [*range(63), 67, 68, 69]
+    np.testing.assert_array_equal(cut["motion"][:, others], plain["motion"][:, others])
+
+
 def test_random_start_depends_on_seed_epoch_and_key_and_reaches_every_place() -> None:
     starts = {random_start(0, epoch, "clip", 20, 16) for epoch in range(200)}
     assert starts == set(range(5))

@@ -12,7 +12,9 @@ import pytest
 import soundfile
 from prep_fakes import BrightnessCodec, square, tone
 
+from moda.build import build
 from moda.data.schema import ClipRecord, DatasetManifest
+from moda.data_prep.extract import Extractor
 from moda.data_prep.pipeline import prepare
 from moda.data_prep.settings import PrepareSettings, SplitSettings
 from moda.errors import UserError
@@ -270,3 +272,23 @@ def test_the_codec_s_verdict_on_a_clip_is_told(settings: PrepareSettings, make_v
     make_video("hollow.mp4", hollow, sound=tone(1.2))
     prepare(settings)
     assert rejected(settings.out) == {"hollow.mp4": "0.0 to 1.2 s: no frame shows a face"}
+
+
+def test_features_of_a_speech_checkpoint_are_packed(make_video, settings: PrepareSettings, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    from speech_checkpoints import write_checkpoint
+
+    spec = {
+        "_target_": "moda.audio.wav2vec.Wav2VecEncoder",
+        "checkpoint": str(write_checkpoint(tmp_path / "speech")),
+        "presample": True,
+    }
+    of = Extractor.of
+    monkeypatch.setattr(Extractor, "of", lambda settings: replace(of(settings), encoder=build(settings.audio)))
+    make_video("ann/1.mp4", still(), sound=tone(1.2))
+    manifest = prepare(replace(settings, audio=spec))
+    assert (manifest.audio_layers, manifest.audio_dim) == (3, 16) and manifest.audio_encoder == spec
+    (clip,) = samples(settings.out).values()
+    audio = array(clip["audio.npy"])
+    assert audio.shape == (30, 3, 16) and audio.dtype == np.float16
+    assert build(manifest.audio_encoder).fingerprint == manifest.audio_fingerprint

@@ -8,7 +8,7 @@ from torch import nn
 from moda.errors import UserError
 from moda.models.attention import rope_rotation, rotate
 from moda.models.blocks import GroupLayer
-from moda.models.embeddings import timestep_sinusoid
+from moda.models.embeddings import AudioEmbedder, timestep_sinusoid
 from moda.models.mmdit import MMDiT
 
 PUBLISHED = [
@@ -221,3 +221,39 @@ def test_local_init_points_half_of_the_heads_at_the_same_moment() -> None:
     assert (near[:2] > 0.6).all()
     assert (near[2:] < 0.25).all()
     assert (attention_within(3, local=False) < 0.25).all()
+
+
+def test_a_learned_mix_of_speech_layers_is_a_weighted_mean():
+    torch.manual_seed(0)
+    embedder = AudioEmbedder(3, 4, 8, mix=True)
+    audio = torch.randn(2, 5, 3, 4)
+    assert embedder.mlp[0].in_features == 4
+    torch.testing.assert_close(embedder(audio), embedder(audio.mean(2, keepdim=True).expand(-1, -1, 3, -1)))
+    with torch.no_grad():
+        embedder.layer_scores.copy_(torch.tensor([-100.0, 100.0, -100.0]))
+    torch.testing.assert_close(embedder(audio), embedder(audio[:, :, 1:2].expand(-1, -1, 3, -1)))
+    embedder(audio).sum().backward()
+    assert embedder.layer_scores.grad is not None
+
+
+def test_the_mix_of_speech_layers_is_learned():
+    """Only the second layer tells of the motion: its weight grows."""
+    torch.manual_seed(0)
+    embedder, head = AudioEmbedder(3, 4, 16, mix=True), torch.nn.Linear(16, 1)
+    optimizer = torch.optim.Adam([*embedder.parameters(), *head.parameters()], lr=2e-2)
+    for _ in range(150):
+        audio = torch.randn(16, 4, 3, 4)
+        loss = (head(embedder(audio)) - audio[:, :, 1, :1]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    weights = embedder.layer_scores.softmax(0)
+    assert weights.argmax() == 1 and weights[1] > 0.5
+
+
+def test_mixed_layers_need_fewer_weights_and_take_the_same_call():
+    plain, mixed = (awake(make_network(mix_audio_layers=mix)) for mix in (False, True))
+    count = [sum(p.numel() for p in network.parameters()) for network in (plain, mixed)]
+    assert count[0] - count[1] == 5 * 32 - 2  # a layer of 5 inputs less, two weights of layers more
+    mixed(**make_inputs()).square().sum().backward()
+    assert gradient(mixed.audio_embedder.layer_scores).any()

@@ -18,8 +18,8 @@ import torch.distributed as dist
 
 from moda.bench.steps import WAYS, Bench, bare, local_rank
 from moda.files import read_json, write_json
-from moda.training.compilation import STAGES
 from moda.training.base import manifest_of
+from moda.training.compilation import STAGES
 from moda.training.distributed.launch import run_ranks
 from moda.training.distributed.strategies import Resources
 from moda.training.run import quiet

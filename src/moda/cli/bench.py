@@ -7,6 +7,7 @@ from pathlib import Path
 from moda.errors import UserError
 
 USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
+       moda bench model [--preset demo|moda_b] [--batch N] [--frames N] [OVERRIDES of moda train]
        moda bench loader [DATASET]
        moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
        moda bench codec [--directory DIR] [--device NAME]
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
     commands = {
         "train": _train,
         "rank": _rank,
+        "model": _model,
         "loader": _loader,
         "evaluate": _evaluate,
         "codec": _codec,
@@ -90,6 +92,37 @@ def _rank(argv: list[str]) -> int:
     from moda.bench.train import run_rank
 
     run_rank(argv[0])
+    return 0
+
+
+def _model(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("moda bench model", description="The transformer alone, in float32, on noise.")
+    parser.add_argument("--preset", choices=PRESETS, default="moda_b", help="network; overrides change it")
+    parser.add_argument("--batch", type=int, default=2, help="samples (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=80, help="of motion (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="passes that are counted (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of moda train, as model.network.width=384")
+    arguments = parser.parse_args(argv)
+    if min(arguments.batch, arguments.frames, arguments.repeats) < 1:
+        raise UserError("--batch, --frames and --repeats must be at least 1")
+    from moda.bench.model import measure_model
+    from moda.build import build
+    from moda.cli.hydra_app import compose
+    from moda.devices import resolve_device
+    from moda.motion.layout import get_layout
+
+    preset, sizes = PRESETS[arguments.preset]
+    device = resolve_device(arguments.device)
+    spec = compose("train", [*preset, "data.path=none", *arguments.overrides]).model.network
+    shapes = {"layout": "head59", "identity_dim": 63} | sizes
+    network = build(spec, motion_dim=get_layout(str(shapes.pop("layout"))).dim, **shapes).to(device)
+    count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    print(
+        f"{arguments.preset}: {count:.1f} M parameters, batch {arguments.batch}, {arguments.frames} frames, float32, {device}"
+    )
+    for passes in measure_model(network, arguments.batch, arguments.frames, arguments.repeats):
+        print(passes)
     return 0
 
 
