@@ -140,6 +140,7 @@ def test_another_size_is_scaled_and_wrong_input_refused(tmp_path):
     codec = make_codec(tmp_path, size=128)
     portrait = portrait_of(make_source())
     assert next(codec.decode(portrait, random_motion(1))).shape == (128, 128, 3)
+    assert list(codec.decode(portrait, np.zeros((0, 70), np.float32))) == []
     with pytest.raises(UserError, match="70 dimensions"):
         codec.decode(portrait, np.zeros((1, 59), np.float32))
     with pytest.raises(UserError, match="another codec"):

@@ -69,6 +69,17 @@ def test_one_feature_volume_serves_all_frames_and_a_batch_changes_nothing():
         assert (both[name][:1] - value).abs().max() < 1e-4 * value.std()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "shape"), [("motion_extractor", (3, 3, 256, 256)), ("appearance_feature_extractor", (2, 3, 256, 256)), ("spade_generator", (2, 256, 64, 64))])  # fmt: skip
+def test_what_a_network_makes_of_one_does_not_depend_on_its_batch(name, shape):
+    network, x = by_rule(KINDS[name]), normal_input("batch", shape)
+    together, alone = network(x), network(x[1:2])
+    if name != "motion_extractor":
+        together, alone = {"out": together}, {"out": alone}
+    for key, value in alone.items():
+        assert (together[key][1:2] - value).abs().max() < 1e-4 * together[key].std()
+
+
 def small_dense_motion() -> DenseMotionNetwork:
     """The network itself, its hourglass replaced by one layer: the algorithm around it is what is looked at."""
     network = DenseMotionNetwork.__new__(DenseMotionNetwork)

@@ -16,18 +16,17 @@ from moda.codec.base import EncodedClip, Portrait
 from moda.codec.liveportrait.crop import INPUT, SIZE, eye_ratios, face_crop, lip_ratio, shrink
 from moda.codec.liveportrait.driving import Driving
 from moda.codec.liveportrait.keypoints import KEYPOINTS, LAYOUT, FaceMotion, lip_aperture, motion_of
+from moda.codec.liveportrait.measuring import Measurement
 from moda.codec.liveportrait.networks import Networks
 from moda.codec.liveportrait.source import Ratios, Source, driven_keypoints
 from moda.errors import UserError
-from moda.face.follow import fill_gaps, follow, require_found
-from moda.face.landmarker import Face, FaceLandmarker
+from moda.face.landmarker import FaceLandmarker
 from moda.face.portrait import largest_face, named_head, read_image
 from moda.files import sha256_of
 from moda.weights import find
 
 CODEC_VERSION = 1  # raise when the same frames would give other numbers
 LONGEST = 1280  # pixels of a portrait's longer side
-MEASURED_AT_ONCE = 8  # frames
 RENDERED_AT_ONCE = {"cuda": 8}  # frames; 1 elsewhere, where more at once is no faster
 
 
@@ -90,38 +89,17 @@ class LivePortraitCodec(Networks):
         ``raw`` holds the motion extractor's heads (pitch, yaw, roll: logits), eye_ratios (T, 2) and
         lip_ratio (T, 1). Of several faces the one nearest to where the last one was is followed.
         """
-        found: list[bool] = []
-        ratios: list[np.ndarray] = []
-        heads: list[dict[str, np.ndarray]] = []
-        waiting: list[np.ndarray] = []
-        last: Face | None = None
+        measurement = Measurement(self.landmarker, self.heads)
         for frame in frames:
-            face = follow(self.landmarker.detect(frame), last)
-            found.append(face is not None)
-            if face is None:
-                continue
-            last = face
-            ratios.append(np.array([*eye_ratios(face.landmarks), lip_ratio(face.landmarks)]))
-            waiting.append(shrink(_square(frame)))
-            if len(waiting) == MEASURED_AT_ONCE:
-                heads.append(self.heads(np.stack(waiting)))
-                waiting = []
-        if waiting:
-            heads.append(self.heads(np.stack(waiting)))
-        seen = require_found(found)
-        raw = {name: fill_gaps(np.concatenate([part[name] for part in heads]), seen) for name in heads[0]}
-        openings = fill_gaps(np.stack(ratios), seen)
-        identity = np.median(raw["kp"][seen], axis=0).astype(np.float32)
-        return EncodedClip(
-            motion_of(raw), identity, seen, raw | {"eye_ratios": openings[:, :2], "lip_ratio": openings[:, 2:]}
-        )
+            measurement.add(frame)
+        return measurement.finish()
 
     def heads(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 RGB (B, 256, 256, 3) to the motion extractor's heads, each (B, width) float32.
 
         Full float32 on any device, so that a data set does not depend on the machine that made it.
         """
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             heads = self.motion_extractor(self._tensor(images))
         return {name: value.cpu().numpy() for name, value in heads.items()}
 
@@ -167,6 +145,8 @@ class LivePortraitCodec(Networks):
         """
         source, driving = _source(portrait), driving or self.driving
         motion = self.layout.check(np.atleast_2d(motion))
+        if not len(motion):
+            return iter(())
         start = motion[:1] if portrait.start is None else self.layout.check(portrait.start, "start")[None]
         keypoints = driven_keypoints(
             self,
@@ -241,12 +221,6 @@ def _source(portrait: Portrait) -> Source:
     if not isinstance(portrait.source, Source):
         raise UserError("this portrait was made by another codec; make it with the liveportrait codec")
     return portrait.source
-
-
-def _square(frame: np.ndarray) -> np.ndarray:
-    if frame.shape[0] != frame.shape[1]:
-        raise UserError(f"a frame is {frame.shape[1]} x {frame.shape[0]} pixels; crop the face to a square first")
-    return frame
 
 
 def _limited(picture: np.ndarray) -> np.ndarray:
