@@ -185,14 +185,14 @@ def test_a_sweep_skips_what_is_finished_and_names_and_retries_what_failed(tiny_d
     fixed = [text for text in small_overrides("motion_vae", tiny_dataset) if not text.startswith("data.window")]
     command = [sys.executable, "-m", "moda.cli.main", "sweep", f"sweep.dir='{directory}'", "sweep.name=test"]
     swept = [*fixed, "data.window=16,18"]  # 18 is no multiple of the stride
-    first = subprocess.run([*command, "sweep.jobs=2", *swept], capture_output=True, text=True, timeout=300)
+    first = subprocess.run([*command, "sweep.jobs=2", *swept], capture_output=True, text=True, timeout=900)
     assert first.returncode == 1
     assert "data.window=18 must be a multiple" in first.stdout
     assert "1 of 2 trials failed: trial-" in first.stderr and len(first.stderr.strip().splitlines()) == 1
     rows = (directory / "table.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[0].startswith("trial,data.window,state,step")
 
-    again = subprocess.run([*command, *swept], capture_output=True, text=True, timeout=300)
+    again = subprocess.run([*command, *swept], capture_output=True, text=True, timeout=900)
     assert "2 trials, 1 already done" in again.stdout and again.returncode == 1
     statuses = [json.loads((directory / f"status/000{index}.json").read_text()) for index in (0, 1)]
     assert [(status["state"], status["starts"]) for status in statuses] == [("done", 1), ("failed", 2)]
