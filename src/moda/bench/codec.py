@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moda.bench.gemm import synchronize
 from moda.codec.base import Portrait
 from moda.codec.liveportrait.codec import LivePortraitCodec
 from moda.codec.liveportrait.crop import INPUT, Crop
@@ -22,6 +21,7 @@ from moda.codec.liveportrait.files import FILES, GROUPS
 from moda.codec.liveportrait.keypoints import KEYPOINTS, LAYOUT, FaceMotion
 from moda.codec.liveportrait.networks import KINDS
 from moda.codec.liveportrait.source import Source
+from moda.training.tracking.gemm import synchronize
 
 # precision and whether compiled, by device
 VARIANTS = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from moda.training.tracking.gemm import synchronize
 from moda.bench.memory import PeakMemory
 from moda.models.mmdit import MMDiT
+from moda.training.tracking.gemm import synchronize
 
 
 @dataclass(frozen=True)
