@@ -44,7 +44,7 @@ def measure_loader(
     shards = FeatureShards(root, "train")
     shards.verify()
     batches = max(sum(shards.sizes) // batch, 1)
-    settings = {"window": window, "previous": previous, "seed": 0}
+    settings: dict[str, Any] = {"window": window, "previous": previous, "seed": 0}
     ordered = WindowStream(shards, Share(batch), **settings, cache_mb=0)
     streams: dict[str, Any] = {
         "ordered stream": ordered,
