@@ -85,6 +85,13 @@ def test_a_network_missing_from_its_file_is_named(states, tmp_path):
         load(empty("eye"), "eye", path)
 
 
+def test_a_network_too_many_in_a_file_is_named(states, tmp_path):
+    path = tmp_path / "stitching_retargeting_module.pth"
+    torch.save(grouped(states) | {"retarget_nose": {"mlp.0.weight": torch.zeros(1)}}, path)
+    with pytest.raises(UserError, match=r"retarget_nose.mlp.0.weight is in none of retarget_shoulder"):
+        load(empty("lip"), "lip", path)
+
+
 class Malicious:
     def __reduce__(self):
         return (print, ("this ran",))
@@ -95,7 +102,7 @@ def test_truncated_empty_and_foreign_files_are_one_line(states, tmp_path, suffix
     path = tmp_path / f"{F}{suffix}"
     save_file(states[F], path) if suffix == ".safetensors" else torch.save(states[F], path)
     whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"not weights", pickle.dumps({"first": Malicious()})):
+    for content in (whole[: len(whole) // 2], b"", b"not weights", pickle.dumps({"first": Malicious()}, protocol=2)):
         path.write_bytes(content)
         with pytest.raises(UserError, match="cannot be read as weights") as error:
             load(empty(F), F, path)

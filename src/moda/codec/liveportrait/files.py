@@ -73,8 +73,8 @@ def load(network: nn.Module, name: str, path: Path) -> nn.Module:
     Every key must be there, no other, and of the right shape; UserError naming the first that is not.
     """
     found = read_tensors(path)
-    if (group := GROUPS.get(name)) is not None:
-        found = {key.partition(".")[2]: value for key, value in found.items() if key.partition(".")[0] in (group, name)}
+    if name in GROUPS:
+        found = _within(found, name, path)
     network.load_state_dict(_match(network.state_dict(), found, name, path), assign=True)
     return network.requires_grad_(False).eval()
 
@@ -101,6 +101,21 @@ def _flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, T
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, Tensor):
             yield f"{prefix}{key}", value
+
+
+def _within(found: Mapping[str, Tensor], name: str, path: Path) -> dict[str, Tensor]:
+    """What a file of several networks holds of one; UserError for a level that is none of them."""
+    level_of = {level: network for network, level in GROUPS.items()} | {network: network for network in GROUPS}
+    kept = {}
+    for key, value in found.items():
+        level, _, rest = key.partition(".")
+        if level not in level_of:
+            raise UserError(
+                f"{path} is not LivePortrait's {name}: {key} is in none of {', '.join(GROUPS.values())}; give the official file"
+            )
+        if level_of[level] == name:
+            kept[rest] = value
+    return kept
 
 
 def _match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str, path: Path) -> dict[str, Tensor]:
