@@ -30,6 +30,7 @@ def write_dataset(
     seed: int = 0,
     layout: str = "head59",
     clips_per_shard: int = 2,
+    identity_dim: int = IDENTITY_DIM,
 ) -> Path:
     """A prepared data set in which motion is a fixed linear, smooth function of the speech features.
 
@@ -44,7 +45,7 @@ def write_dataset(
     for split, names in speakers.items():
         samples = []
         for name in names:
-            identity = rng.normal(size=IDENTITY_DIM)
+            identity = rng.normal(size=identity_dim)
             for number in range(clips):
                 length = frames + int(rng.integers(0, 8))
                 audio = gaussian_filter1d(rng.normal(size=(length, AUDIO_DIM)), 2.0, axis=0) * 3
@@ -78,7 +79,7 @@ def write_dataset(
         audio_fingerprint="audio-0",
         audio_layers=AUDIO_LAYERS,
         audio_dim=AUDIO_DIM,
-        identity_dim=IDENTITY_DIM,
+        identity_dim=identity_dim,
         statistics=statistics.result(),
         splits={split: list(names) for split, names in speakers.items()},
         shards=tuple(shards),

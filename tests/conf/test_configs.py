@@ -51,7 +51,7 @@ def check_targets(value: Any) -> None:
 def test_every_group_file_composes_and_its_targets_exist(name: str) -> None:
     group, option = name.split("/")
     if group in TRAIN:
-        others = TRAIN[group] if not (group == "model" and option == "motion_vae") else ("task=motion_vae",)
+        others = TRAIN[group] if not (group == "model" and option.startswith("motion_vae")) else ("task=motion_vae",)
         value = composed("train", *others, f"{group}={option}", *GIVEN)
     else:
         value = composed(name)
@@ -85,6 +85,14 @@ def test_every_transformer_is_built(option: str) -> None:
     with torch.device("meta"):  # the shape of 373 M parameters, without them
         network = build({**spec, "motion_dim": 59, "audio_layers": 1, "audio_dim": 80, "identity_dim": 63})
     assert network.motion_dim == 59
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (ROOT / "model").glob("motion_vae*.yaml")))
+def test_every_motion_vae_is_built(option: str) -> None:
+    from moda.build import build
+
+    spec = composed("train", "task=motion_vae", f"model={option}", *GIVEN)["model"]["network"]
+    assert build({**spec, "motion_dim": 59}).motion_dim == 59
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (ROOT / "optimizer").glob("*.yaml")))

@@ -66,9 +66,10 @@ def awake(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def real_sampler(space: str, **changes) -> MotionSampler:
+def real_sampler(space: str, vae: MotionVAE | None = None, **changes) -> MotionSampler:
     torch.manual_seed(0)
-    vae = awake(MotionVAE(3, latent_dim=5, width=8, stride=4)) if space == "latent" else None
+    if space == "latent":
+        vae = awake(vae or MotionVAE(3, latent_dim=5, width=8, stride=4))
     network = awake(MMDiT(5 if vae else 3, 1, 3, 2, stages=STAGES, width=16, heads=2))
     settings = {"window": 16, "overlap": 4, "previous": 4 if vae else 1, "flow": RectifiedFlow(steps=2)}
     return MotionSampler(network, statistics=STATISTICS, vae=vae, **(settings | changes))  # type: ignore[arg-type]
@@ -132,14 +133,15 @@ def test_frames_come_as_soon_as_they_are_final():
     assert [len(chunk) for chunk in chunks] == [12, 12, 12, 12]
 
 
-def test_latents_decoded_in_pieces_equal_the_whole():
+@pytest.mark.parametrize("settings", [{}, {"causal": False}, {"causal": False, "depth": 3}])
+def test_latents_decoded_in_pieces_equal_the_whole(settings):
     class Recorder(MotionSampler):
-        def _decode(self, clip, tokens):
+        def _decode(self, clip, tokens, last):
             recorded.append(tokens)
-            return super()._decode(clip, tokens)
+            return super()._decode(clip, tokens, last)
 
     recorded: list[torch.Tensor] = []
-    plain = real_sampler("latent")
+    plain = real_sampler("latent", MotionVAE(3, latent_dim=5, width=8, stride=4, **settings))
     assert plain.vae is not None
     sampler = Recorder(
         plain.network, statistics=STATISTICS, vae=plain.vae, window=16, overlap=4, previous=4, flow=plain.flow

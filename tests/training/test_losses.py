@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from moda.errors import UserError
 from moda.motion import MotionStatistics, get_layout
-from moda.training.losses import GroupErrors, dimension_weights, temporal_difference, weighted_mean
+from moda.training.losses import GroupErrors, KeypointErrors, dimension_weights, temporal_difference, weighted_mean
 
 HEAD = get_layout("head59")
 
@@ -70,3 +72,29 @@ def test_group_errors_measure_their_own_dimensions() -> None:
     errors = GroupErrors(HEAD, weight)(squared, torch.ones(1, 4, dtype=torch.bool))
     assert errors["rotation"] == 2 and errors["expression"] == 0 and errors["lips"] == 0
     assert "scale" not in errors
+
+
+def keypoint_manifest(layout: str = "liveportrait70", identity_dim: int = 63) -> SimpleNamespace:
+    layout_ = get_layout(layout)
+    std = np.full(layout_.dim, 0.1)
+    std[layout_.index("translationZ")] = 0  # never moves
+    statistics = MotionStatistics(layout_, np.zeros(layout_.dim), std, 100)
+    return SimpleNamespace(layout=layout_, statistics=statistics, identity_dim=identity_dim)
+
+
+def test_keypoint_errors_are_in_hundredths_of_half_a_picture() -> None:
+    errors = KeypointErrors(keypoint_manifest())
+    truth, identity = torch.randn(2, 5, 70), torch.randn(2, 63)
+    truth[..., 63] = 10.0  # scale 1
+    made = truth.clone()
+    made[..., 64] += 0.3  # 0.03 to the right
+    made[..., 66] += 99.0  # dead
+    valid = torch.ones(2, 5, dtype=torch.bool)
+    valid[1, 2:] = False
+    made[1, 2:] = 1e3
+    assert errors(made, truth, identity, valid).item() == pytest.approx(9.0, rel=1e-3)
+
+
+def test_keypoint_errors_need_keypoints() -> None:
+    with pytest.raises(UserError, match="loss.keypoints needs motion of layout liveportrait70.*head59"):
+        KeypointErrors(keypoint_manifest("head59"))

@@ -47,7 +47,8 @@ class Progress:
     windows: int
     previous: torch.Tensor  # (1, C) the token before the next window
     tail: torch.Tensor | None  # (O, C) of the last window, to be blended into the next
-    context: torch.Tensor  # (<= decoder context, C) tokens before those to be decoded
+    context: torch.Tensor  # (n, C) tokens before those of the next window that decoding needs
+    decoded: int  # of them, from the start; the others wait for what a centred decoder sees ahead
     left: int  # frames not yet yielded
 
 
@@ -202,7 +203,8 @@ class MotionSampler:
             active = [index for index, clip in enumerate(clips) if clip.windows > window]
             samples = self._sample_window([clips[index] for index in active], window, sigmas, scale)
             for index, tokens in zip(active, samples, strict=True):
-                yield index, self._decode(clips[index], self._advance(clips[index], tokens, window))
+                clip = clips[index]
+                yield index, self._decode(clip, self._advance(clip, tokens, window), window == clip.windows - 1)
 
     def _start(self, request: Request) -> Progress:
         """Before the first frame the portrait rests."""
@@ -210,7 +212,7 @@ class MotionSampler:
         token = self.vae.normalize(self.vae.encode(rest)[0])[0] if self.vae else rest[0]  # (1, C)
         tokens = -(-request.frames // self.stride)
         windows = 1 + max(0, -(-(tokens - self.window) // (self.window - self.overlap)))
-        return Progress(request, windows, token, None, token, request.frames)
+        return Progress(request, windows, token, None, token, len(token), request.frames)
 
     def _sample_window(
         self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, scale: float
@@ -264,13 +266,17 @@ class MotionSampler:
         clip.previous, clip.tail = tokens[step - 1 : step], tokens[step:]
         return tokens[:step]
 
-    def _decode(self, clip: Progress, tokens: torch.Tensor) -> np.ndarray:
+    def _decode(self, clip: Progress, tokens: torch.Tensor, last: bool) -> np.ndarray:
         """Final tokens to frames (n, D), the same as decoding the whole clip at once would give."""
         motion = tokens
         if self.vae:
             joined = torch.cat([clip.context, tokens])
-            motion = self.vae.decode(self.vae.denormalize(joined)[None])[0, len(clip.context) * self.stride :]
-            clip.context = joined[max(0, len(joined) - self.vae.decoder_context) :]
+            # the others wait for the next window
+            ready = len(joined) if last else max(clip.decoded, len(joined) - self.vae.decoder_lookahead)
+            decoded = self.vae.decode(self.vae.denormalize(joined)[None])[0]
+            motion = decoded[clip.decoded * self.stride : ready * self.stride]
+            first = max(0, ready - self.vae.decoder_context)
+            clip.context, clip.decoded = joined[first:], ready - first
         motion = motion[: clip.left]
         clip.left -= len(motion)
         frames = self.statistics.denormalize(motion).cpu().numpy()

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from moda.data.schema import DatasetManifest
 from moda.errors import UserError
+from moda.motion.keypoints import KEYPOINTS, motion_keypoints
 from moda.motion.layout import MotionLayout
 from moda.motion.statistics import MotionStatistics
 
@@ -77,3 +79,36 @@ class GroupErrors:
         each = (squared * frames).sum(1) / frames.sum(1).clamp(min=1)  # (B, D)
         errors = (each.mean(0)[:, None] * self.share).sum(0)  # not a matmul, which autocast would round
         return dict(zip(self.names, errors.unbind(), strict=True))
+
+
+KEYPOINT_UNIT = 0.01  # of half the picture's width, 1.3 pixels of 256
+
+
+class KeypointErrors:
+    """Mean squared distance of keypoints, in units of (0.01 half picture widths)^2, for layout liveportrait70.
+
+    In the layout an error of the rotation and one of a lip are standard deviations alike; here both are
+    what they do to the picture. Raises UserError for a data set whose codec has no keypoints.
+    """
+
+    def __init__(self, manifest: DatasetManifest):
+        if manifest.layout.name != "liveportrait70" or manifest.identity_dim != 3 * KEYPOINTS:
+            raise UserError(
+                f"loss.keypoints needs motion of layout liveportrait70 and identities of {KEYPOINTS} canonical keypoints; "
+                f"this data set has {manifest.layout.name} and {manifest.identity_dim} numbers; set it to 0"
+            )
+        mean, std = manifest.statistics.mean, np.where(manifest.statistics.alive, manifest.statistics.std, 0.0)
+        self.mean, self.std = torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+    def to(self, device: torch.device) -> "KeypointErrors":
+        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        return self
+
+    def __call__(
+        self, made: torch.Tensor, truth: torch.Tensor, identity: torch.Tensor, valid: torch.Tensor
+    ) -> torch.Tensor:
+        """made, truth: (B, T, 70) normalised. identity: (B, 63) canonical keypoints. valid: (B, T). A scalar."""
+        canonical = identity.float().unflatten(-1, (KEYPOINTS, 3))[:, None]  # (B, 1, 21, 3)
+        made, truth = (motion_keypoints(x.float() * self.std + self.mean, canonical) for x in (made, truth))
+        squared = ((made - truth) / KEYPOINT_UNIT).square().sum(-1)  # (B, T, 21)
+        return weighted_mean(squared, torch.ones_like(squared[0, 0]), valid)

@@ -1,5 +1,6 @@
 """Training of the motion VAE: reconstruction, its change from frame to frame, and a light prior."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,19 +13,23 @@ from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch
 from moda.errors import UserError
 from moda.interop.export import Export
-from moda.models.motion_vae import MotionVAE, kl_divergence
+from moda.models.bottlenecks import FiniteScalarQuantizer
+from moda.models.motion_vae import MotionVAE
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
-from moda.training.losses import GroupErrors, dimension_weights, temporal_difference, weighted_mean
+from moda.training.losses import GroupErrors, KeypointErrors, dimension_weights, temporal_difference, weighted_mean
 
 LATENT_STD_FLOOR = 1e-3  # a channel the posterior has switched off is not blown up to unit variance
 
 
 class MotionVAEModule(TrainingModule):
-    """Loss: weighted squared error + ``temporal`` x that of the frame-to-frame change + ``beta`` x KL.
+    """Loss: weighted squared error + ``temporal`` x that of the frame-to-frame change + ``keypoints`` x that of the
+    keypoints that the codec makes of it + ``beta`` x KL.
 
     network: spec of the VAE without motion_dim. weights: see ``dimension_weights``.
-    beta is per element of the latent, the errors are per dimension in units of its variance.
+    beta is per element of the latent, the errors are per dimension in units of its variance; see
+    ``KeypointErrors`` for those of keypoints. Quantised latents have no KL; how evenly their levels are
+    used is recorded instead.
     latent_frames: the latents' mean and deviation are measured over at most so many frames.
     """
 
@@ -37,6 +42,7 @@ class MotionVAEModule(TrainingModule):
         network: Mapping[str, Any],
         weights: Mapping[str, float],
         temporal: float,
+        keypoints: float,
         beta: float,
         latent_frames: int,
     ):
@@ -47,6 +53,10 @@ class MotionVAEModule(TrainingModule):
         self.temporal, self.beta, self.latent_frames = temporal, beta, latent_frames
         self.weight = dimension_weights(setup.manifest.statistics, weights)
         self.group_errors = GroupErrors(setup.manifest.layout, self.weight)
+        self.keypoints = keypoints
+        self.keypoint_errors = KeypointErrors(setup.manifest) if keypoints else None
+        if beta and not self.network.bottleneck.prior:
+            warnings.warn(f"loss.beta={beta} does nothing: quantised latents have no KL divergence", stacklevel=2)
         if setup.window % self.network.stride:
             raise UserError(
                 f"data.window={setup.window} must be a multiple of model.network.stride={self.network.stride}"
@@ -55,32 +65,38 @@ class MotionVAEModule(TrainingModule):
     def on_fit_start(self) -> None:
         self.weight = self.weight.to(self.device)
         self.group_errors.to(self.device)
+        if self.keypoint_errors is not None:
+            self.keypoint_errors.to(self.device)
 
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
         motion, valid = batch["motion"], batch["valid"]  # (B, W, D), (B, W)
-        mean, logvar = self.network.encode(motion)  # (B, W / stride, Z) each
-        latent = mean + torch.exp(logvar / 2) * draws.normal(*mean.shape[1:])
-        decoded = self.network.decode(latent)
+        bottleneck = self.network.bottleneck
+        latent, beside = self.network.encode(motion)  # (B, W / stride, Z) each
+        decoded = self.network.decode(bottleneck.sample(latent, beside, draws.normal(*latent.shape[1:])))
         squared = (decoded - motion) ** 2
         change = (temporal_difference(decoded) - temporal_difference(motion)) ** 2
-        tokens = token_mask(valid, self.network.stride)
         parts = {
             "reconstruction": weighted_mean(squared, self.weight, valid),
             "temporal": weighted_mean(change, self.weight, valid[:, 1:]),
-            "kl": weighted_mean(kl_divergence(mean, logvar), torch.ones_like(mean[0, 0]), tokens),
         }
-        loss = parts["reconstruction"] + self.temporal * parts["temporal"] + self.beta * parts["kl"]
+        loss = parts["reconstruction"] + self.temporal * parts["temporal"]
+        if bottleneck.prior:
+            penalty = bottleneck.penalty(latent, beside)
+            tokens = token_mask(valid, self.network.stride)
+            parts["kl"] = weighted_mean(penalty, torch.ones_like(penalty[0, 0]), tokens)
+            loss = loss + self.beta * parts["kl"]
+        if self.keypoint_errors is not None:
+            parts["keypoints"] = self.keypoint_errors(decoded, motion, batch["identity"], valid)
+            loss = loss + self.keypoints * parts["keypoints"]
+        if isinstance(bottleneck, FiniteScalarQuantizer):
+            parts["level_use"] = bottleneck.level_use(latent.detach())
         groups = self.group_errors(squared.detach(), valid)
         return {"loss": loss, **parts, **{f"error_{name}": value for name, value in groups.items()}}
 
     @torch.no_grad()
     def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
         assert isinstance(network, MotionVAE)
-        statistics, stride = self.manifest.statistics, network.stride
-        motion = torch.from_numpy(statistics.normalize(clip.motion))
-        motion = torch.cat([motion, motion[-1:].expand(-len(motion) % stride, -1)])[None].to(self.device)
-        decoded = network.decode(network.encode(motion)[0])[0, : clip.num_frames]
-        return statistics.denormalize(decoded).cpu().numpy()
+        return network.reconstruct(clip.motion, self.manifest.statistics)
 
     def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
         assert isinstance(network, MotionVAE)
