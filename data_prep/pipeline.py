@@ -108,7 +108,7 @@ def _pack(settings: PrepareSettings, models: Extractor, videos: list[VideoLine],
     """Write the shards of all splits; clips are spread over the shards in an order that mixes speakers."""
     s = settings.splits
     speakers = {video.labels.speaker for video in videos if video.item.clips}
-    splits = split_speakers(speakers, s.val, s.test, s.pinned, s.seed)
+    splits = split_speakers(speakers, s.val, s.test, s.pinned, s.seed, s.expert)
     split_of = {speaker: split for split, names in splits.items() for speaker in names}
     codec, encoder = models.codec, models.encoder
     statistics = StatisticsAccumulator(codec.layout)

@@ -17,6 +17,7 @@ class SplitSettings:
 
     val: float = 0.1
     test: float = 0.1
+    expert: float = 0.0
     pinned: dict[str, list[str]] = field(default_factory=dict)
     seed: int = 0
 
@@ -80,13 +81,20 @@ class PrepareSettings:
         for name, good in checks.items():
             if not good:
                 raise UserError(f"{name}={getattr(self, name)} must be {allowed.get(name, '1 or more')}")
-        split_speakers([], self.splits.val, self.splits.test)  # refuses wrong shares now, not in the end
+        split_speakers(
+            [], self.splits.val, self.splits.test, expert=self.splits.expert
+        )  # refuses wrong shares now, not in the end
 
     def request(self) -> dict[str, Any]:
         """Everything that shapes the data set, as plain values; leaves out where it is and who works."""
         apart = {"source", "out", "workers", "splits"}
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
-        return plain | {f"splits.{f.name}": getattr(self.splits, f.name) for f in fields(self.splits)}
+        splits = {f"splits.{f.name}": getattr(self.splits, f.name) for f in fields(self.splits)}
+        # data sets made before there was such a split were asked for without it
+        splits["splits.pinned"] = {k: v for k, v in self.splits.pinned.items() if v or k != "expert"}
+        if not self.splits.expert:
+            del splits["splits.expert"]
+        return plain | splits
 
     def extraction(self) -> dict[str, Any]:
         """The part of ``request`` that shapes what is read off one video."""

@@ -1,4 +1,4 @@
-"""Dividing speakers among train, val and test."""
+"""Dividing speakers among train, val, test and expert."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -13,10 +13,11 @@ def split_speakers(
     test: float = 0.1,
     pinned: Mapping[str, Iterable[str]] | None = None,
     seed: int = 0,
+    expert: float = 0.0,
 ) -> dict[str, list[str]]:
     """Assign every speaker to one split; returns split -> sorted speakers, empty splits left out.
 
-    val, test: a share of the speakers below 1, or a number of them from 1 on. With three speakers or
+    val, test, expert: a share of the speakers below 1, or a number of them from 1 on. With three speakers or
     more a share above 0 gives at least one, and one always stays in train; with fewer, all of them
     are trained on, as nothing can be held out.
     pinned: split -> speakers that belong there whatever the shares say; they count towards them.
@@ -26,7 +27,8 @@ def split_speakers(
     chosen = _pins(pinned or {}, speakers)
     free = [speaker for speaker in speakers if speaker not in chosen]
     free.sort(key=lambda speaker: hashlib.sha256(f"{seed}:{speaker}".encode()).digest())
-    held_out = {"test": _count(test, "test", len(speakers)), "val": _count(val, "val", len(speakers))}
+    shares = {"test": test, "val": val, "expert": expert}  # in this order, so that the last one changes no other
+    held_out = {split: _count(wanted, split, len(speakers)) for split, wanted in shares.items()}
     for split, wanted in held_out.items():
         while list(chosen.values()).count(split) < wanted and free:
             if len(free) == 1 and "train" not in chosen.values():
@@ -34,7 +36,7 @@ def split_speakers(
             chosen[free.pop()] = split
     chosen |= dict.fromkeys(free, "train")
     if speakers and "train" not in chosen.values():
-        raise UserError("splits.pinned leaves no speaker to train on; pin fewer of them to val and test")
+        raise UserError("splits.pinned leaves no speaker to train on; pin fewer of them to the others")
     found = {split: sorted(s for s in speakers if chosen[s] == split) for split in SPLITS}
     return {split: names for split, names in found.items() if names}
 

@@ -20,6 +20,7 @@ from moda.eval.motion.showcase import choose_examples
 from moda.eval.motion.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.motion.speed import measure_speed
 from moda.eval.takes import Take
+from moda.flow.guidance import Scale
 from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler
 from moda.interop.export import Export, load_export
@@ -52,7 +53,7 @@ class Protocol:
     seeds: int = 2
     derangements: int = 3
     steps: int | None = None
-    guidance: float | None = None
+    guidance: Scale | None = None
     span: str = "speech"
     seed: int = 0
     device: str = "auto"

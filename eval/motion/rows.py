@@ -9,6 +9,7 @@ from moda.data.schema import emotion_index
 from moda.data.windows import hashed_seed
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.pairing import derangements
+from moda.flow.guidance import Scale
 from moda.generation.sampler import MotionSampler
 from moda.motion.statistics import MotionStatistics
 
@@ -32,7 +33,7 @@ class Settings:
     seeds: int = 2
     derangements: int = 3
     steps: int | None = None
-    guidance: float | None = None
+    guidance: Scale | None = None
     seed: int = 0
     advance: Callable[[int], object] = lambda clips: None
 

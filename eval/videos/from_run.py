@@ -30,6 +30,7 @@ from moda.eval.motion.speed import measure_speed
 from moda.eval.videos.folder import Videos
 from moda.eval.videos.parallel import for_each
 from moda.files import atomic_path, read_json, sha256_of, write_json
+from moda.flow.guidance import Scale
 from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler
 from moda.generation.video import VideoWriter
@@ -51,7 +52,7 @@ class RunSettings:
     split: str = "test"
     clips: int | None = 50
     steps: int | None = None
-    guidance: float | None = None
+    guidance: Scale | None = None
     seed: int = 0
     device: str = "auto"
 

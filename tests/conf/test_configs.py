@@ -51,7 +51,8 @@ def check_targets(value: Any) -> None:
 def test_every_group_file_composes_and_its_targets_exist(name: str) -> None:
     group, option = name.split("/")
     if group in TRAIN:
-        others = TRAIN[group] if not (group == "model" and option.startswith("motion_vae")) else ("task=motion_vae",)
+        task = next((name for name in ("motion_vae", "sync_expert") if option.startswith(name)), "dit")
+        others = (f"task={task}",) if group == "model" else TRAIN[group]
         value = composed("train", *others, f"{group}={option}", *GIVEN)
     else:
         value = composed(name)

@@ -143,7 +143,7 @@ def test_frames_come_before_the_speech_is_sampled_to_its_end(run, codec):
         ({"checkpoint": "nowhere"}, "nowhere does not exist"),
         ({"emotion": "boredom"}, "unknown emotion 'boredom'; known: anger"),
         ({"steps": 0}, "steps is 0"),
-        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"guidance": float("nan")}, "guidance of all conditions is nan"),
         ({"seed": -1}, "seed is -1"),
         ({"size": 127}, "size is 127"),
         ({"motion_file": "motion.txt"}, "must end in .npz"),

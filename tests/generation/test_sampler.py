@@ -333,6 +333,17 @@ def test_guidance_compares_with_the_dropped_conditions():
         assert sampler.network.calls[-1]["batch"] == batch  # type: ignore[index]
 
 
+def test_each_condition_has_its_own_scale():
+    def target(noisy_motion, drop_audio, drop_emotion, **_):
+        shown = 3.0 * ~drop_audio + 0.5 * ~drop_emotion
+        return shown[:, None, None].expand_as(noisy_motion)
+
+    sampler, scales = oracle_sampler(target), {"audio": 2.0, "emotion": 4.0}
+    motion = np.concatenate(list(sampler.sample(features(5), IDENTITY, 0, REST, guidance=scales, steps=1)))
+    np.testing.assert_allclose(STATISTICS.normalize(motion), 2 * 3 + 4 * 0.5, atol=1e-5)
+    assert sampler.network.calls[-1]["batch"] == 3  # type: ignore[index]
+
+
 def test_steps_are_taken_as_asked():
     sampler = oracle_sampler(audio_is_motion)
     list(sampler.sample(features(5), IDENTITY, 0, REST, steps=4))

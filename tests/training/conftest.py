@@ -12,6 +12,17 @@ Configure = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
+def compose_train() -> Callable[..., dict[str, Any]]:
+    """``compose_train(*overrides)``: a resolved configuration of moda train."""
+
+    def make(*overrides: str) -> dict[str, Any]:
+        with initialize_config_module("moda.conf", version_base=None):
+            return resolve(compose("train", list(overrides)))
+
+    return make
+
+
+@pytest.fixture
 def configure(tiny_dataset: Path, tmp_path: Path) -> Configure:
     """``configure(task, name, *overrides, dataset=tiny_dataset)``: a resolved configuration at tmp_path/name."""
 

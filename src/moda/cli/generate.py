@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add("--emotion", metavar="NAME", help=f"one of {', '.join(EMOTIONS)} (default: left open)")
     add("--seed", type=int, default=0, metavar="N", help="another seed moves otherwise (default: %(default)s)")
     add("--steps", type=int, metavar="N", help="steps of the flow solver (default: the run's own)")
-    add("--guidance", type=float, metavar="X", help="classifier-free guidance, 1 is none (default: the run's own)")
+    add("--guidance", metavar="X", help="1 is none; of each condition: audio=2,emotion=1.5 (default: the run's own)")
     add("--size", type=int, metavar="PX", help="side of the video in pixels (default: the codec's own)")
     add("--paste-back", action="store_true", help="show the whole picture of the portrait (liveportrait codec)")
     add(
@@ -60,6 +60,7 @@ def codec_settings(texts: list[str]) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
+    from moda.flow.rectified import parse_guidance
     from moda.generation.pipeline import generate  # torch takes its time; --help should not
 
     made = generate(
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
         emotion=arguments.emotion,
         seed=arguments.seed,
         steps=arguments.steps,
-        guidance=arguments.guidance,
+        guidance=None if arguments.guidance is None else parse_guidance(arguments.guidance),
         size=arguments.size,
         paste_back=arguments.paste_back,
         codec=codec_settings(arguments.codec),

@@ -32,7 +32,7 @@ MODES: dict[str, dict[str, Any]] = {
 class ShardDataModule(L.LightningDataModule):
     """Windows of one prepared data set.
 
-    window, previous: W and P frames. batch_size: windows an optimizer step, over all ranks and accumulated
+    split: whose clips are trained on; ``val`` is validated on whatever it is. window, previous: W and P frames. batch_size: windows an optimizer step, over all ranks and accumulated
     micro-batches. num_workers: reader processes a rank, each ``prefetch_factor`` batches ahead; 0 reads in
     the training process. mode: ordered (the same batches for any layout, exact resume; cache_mb: memory a
     rank may fill with decoded clips, shuffle_shards: shards whose clips are mixed) or resampled (cheap
@@ -52,6 +52,7 @@ class ShardDataModule(L.LightningDataModule):
         batch_size: int,
         seed: int,
         reference_scale: bool = False,
+        split: str = "train",
         num_workers: int = 0,
         prefetch_factor: int | None = None,
         mode: str = "ordered",
@@ -79,7 +80,7 @@ class ShardDataModule(L.LightningDataModule):
         self.num_workers, self.prefetch_factor = num_workers, prefetch_factor or PREFETCH
         self.val_windows, self.max_bad_in_a_row = val_windows, max_bad_in_a_row
         self.report = report or BadSampleLog()
-        self.train_shards = FeatureShards(path, "train", self.manifest, self.report)
+        self.train_shards = FeatureShards(path, split, self.manifest, self.report)
         self.val_shards = self._validation_shards(path)
         for shards in (self.train_shards, self.val_shards):
             shards.verify()
@@ -100,7 +101,7 @@ class ShardDataModule(L.LightningDataModule):
     def micro_batch(self, world_size: int, accumulate: int = 1) -> int:
         """Windows a rank takes at once. Raises UserError where ranks and readers do not fit the data or batch."""
         if self.mode == "ordered":
-            require_enough_shards(self.train_shards.sizes, "train", world_size, self.num_workers)
+            require_enough_shards(self.train_shards.sizes, self.train_shards.split, world_size, self.num_workers)
         return micro_batch_size(self.batch_size, world_size, accumulate)
 
     @property

@@ -5,7 +5,7 @@
       SPLIT/features-%06d.tar         KEY.json  KEY.motion.npy  KEY.identity.npy  KEY.audio.npy
       SPLIT/video-%06d.tar            KEY.mp4   KEY.flac          same keys, same order
 
-SPLIT is train, val or test, apart by speaker. Members of other kinds are refused.
+SPLIT is train, val, test or expert (what a sync expert learns from), apart by speaker. Members of other kinds are refused.
 """
 
 import re
@@ -21,7 +21,7 @@ from moda.motion.statistics import MotionStatistics
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "dataset.json"
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "expert")
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 # member suffix of a key -> meaning; anything else in a shard is refused

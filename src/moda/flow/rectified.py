@@ -1,9 +1,12 @@
 """The settings of flow matching that training and generation share, as one configured object."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from moda.errors import UserError
-from moda.flow.solvers import Grid, Solver, euler, uniform_grid
+from moda.flow.guidance import WHOLE, Guidance, Scale
+from moda.flow.solvers import Grid, Solver, euler, solver_of, uniform_grid
 from moda.flow.time_sampling import TimeSampler, UniformTimes
 
 GUIDABLE = ("audio", "emotion", "identity")
@@ -15,20 +18,69 @@ class RectifiedFlow:
 
     times: distribution of sigma in training.
     solver, grid, steps: how a sample is integrated; ``steps`` is the default of generation.
-    guidance: default scale, 1 is none. guided: the conditions that the unconditional branch lacks.
+    guided: the conditions that the unconditional branch lacks, in the order in which guidance adds them.
+    guidance: default scale of all of them, or of each by name (1 where it is not named); 1 is none.
+    guidance_interval: sigmas at which it is applied.
     """
 
     times: TimeSampler = field(default_factory=UniformTimes)
     solver: Solver = euler
     grid: Grid = uniform_grid
     steps: int = 10
-    guidance: float = 1.2
+    guidance: Scale = 1.2
     guided: tuple[str, ...] = ("audio", "emotion")
+    guidance_interval: tuple[float, float] = WHOLE
 
     def __post_init__(self):
         object.__setattr__(self, "guided", tuple(self.guided))  # a list when it comes from YAML
         unknown = [name for name in self.guided if name not in GUIDABLE]
-        if unknown or not self.guided:
+        if unknown or not self.guided or len(set(self.guided)) < len(self.guided):
             raise UserError(f"flow.guided must name some of {', '.join(GUIDABLE)}, not {list(self.guided)}")
-        if self.steps < 1 or self.guidance < 0:
-            raise UserError(f"flow needs steps >= 1 and guidance >= 0, not {self.steps} and {self.guidance}")
+        if self.steps < 1:
+            raise UserError(f"flow.steps={self.steps}: at least 1 is needed")
+        self.guidance_of(None)
+
+    def guidance_of(self, scale: Scale | None) -> Guidance:
+        """Guidance at one ``scale``, at one for each condition by name, or (None) at the run's own.
+
+        Raises UserError for a negative scale and for a condition that is not guided: the network has hardly
+        been trained without it.
+        """
+        scale = self.guidance if scale is None else scale
+        if isinstance(scale, Mapping):
+            others = [name for name in scale if name not in self.guided]
+            if others:
+                raise UserError(
+                    f"guidance of {', '.join(others)}: this run was trained with flow.guided={list(self.guided)}"
+                )
+            scales = {name: float(scale.get(name, 1.0)) for name in self.guided}
+        else:
+            scales = dict.fromkeys(self.guided, float(scale))
+        return Guidance(scales, self.guidance_interval)
+
+    def sampled(
+        self, solver: str | None = None, shift: float | None = None, interval: Sequence[float] | None = None
+    ) -> "RectifiedFlow":
+        """The same flow integrated otherwise: by a solver's name, on the uniform grid shifted, guided in an interval.
+
+        None leaves what there is.
+        """
+        if shift is not None and shift <= 0:
+            raise UserError(f"shift={shift}: must be above 0 (1 leaves the grid as it is)")
+        changes = {
+            "solver": None if solver is None else solver_of(solver),
+            "grid": None if shift is None else partial(uniform_grid, shift=shift),
+            "guidance_interval": interval,
+        }
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def parse_guidance(text: str) -> Scale:
+    """A scale, or one for each condition as ``audio=2,emotion=1.5``; UserError for anything else."""
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = dict(part.split("=", 1) for part in text.split(","))
+        return {name.strip(): float(value) for name, value in pairs.items()}
+    except ValueError as error:
+        raise UserError(f"guidance {text!r} cannot be read; give 1.5, or audio=2,emotion=1.5") from error

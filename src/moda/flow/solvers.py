@@ -1,8 +1,11 @@
 """Integrating a velocity field from noise (sigma 1) to data (sigma 0), and the grids of sigmas to do it on."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from moda.errors import UserError
@@ -52,6 +55,52 @@ def heun(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Ten
         slope = velocity(x, now)
         x = x + (then - now) * (slope + velocity(x + (then - now) * slope, then)) / 2
     return x
+
+
+def adams_bashforth(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor, order: int = 2) -> torch.Tensor:
+    """Order 2 or more at one evaluation a step: the slope is extrapolated from the last ``order`` velocities.
+
+    Steps may be of any lengths (Hairer, Norsett and Wanner, "Solving ordinary differential equations I",
+    section III.5). The first step of order 3 and more is Heun's, one evaluation more in all: Euler's would
+    limit the whole to second order.
+    """
+    if order < 2:
+        raise UserError(f"flow.solver.order={order}: at least 2; order 1 is euler")
+    times = sigmas.double().cpu().tolist()
+    past: deque[torch.Tensor] = deque(maxlen=order)
+    for k, (now, then) in enumerate(_steps(sigmas, x)):
+        past.append(velocity(x, now))
+        if k == 0 and order > 2:
+            slope = (past[0] + velocity(x + (then - now) * past[0], then)) / 2
+        else:
+            weights = _extrapolation(times[k + 1 - len(past) : k + 1], times[k + 1])
+            slope = sum((weight * v for weight, v in zip(weights, past, strict=True)), torch.zeros_like(x))
+        x = x + (then - now) * slope
+    return x
+
+
+def _extrapolation(times: Sequence[float], end: float) -> list[float]:
+    """Weights of values at ``times`` in the mean, from the last of them to ``end``, of the polynomial through them."""
+    step = end - times[-1]
+    nodes = (np.array(times) - times[-1]) / step  # the step is 0 to 1
+    powers = np.arange(len(nodes))
+    return np.linalg.solve(nodes[None] ** powers[:, None], 1 / (powers + 1)).tolist()
+
+
+SOLVERS: Mapping[str, Solver] = {
+    "euler": euler,
+    "midpoint": midpoint,
+    "heun": heun,
+    "adams_bashforth_2": adams_bashforth,
+    "adams_bashforth_3": partial(adams_bashforth, order=3),
+}
+
+
+def solver_of(name: str) -> Solver:
+    """A solver by the name that commands know it by."""
+    if name not in SOLVERS:
+        raise UserError(f"unknown solver {name!r}; known: {', '.join(SOLVERS)}")
+    return SOLVERS[name]
 
 
 def _steps(sigmas: torch.Tensor, x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

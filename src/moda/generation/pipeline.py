@@ -23,6 +23,7 @@ from moda.data.schema import emotion_index
 from moda.devices import resolve_device
 from moda.errors import UserError
 from moda.files import atomic_path
+from moda.flow.guidance import Guidance, Scale
 from moda.generation.sampler import MotionSampler
 from moda.generation.video import VideoWriter
 from moda.interop.export import Export, load_export
@@ -113,7 +114,7 @@ def sample_motion(
     emotion: int,
     seed: int = 0,
     steps: int | None = None,
-    guidance: float | None = None,
+    guidance: Scale | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield motion (n, D) float32 for (N,) speech at 16 kHz as it is made, ``frames_of(N)`` frames in all.
 
@@ -144,7 +145,7 @@ def generate(
     emotion: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    guidance: float | None = None,
+    guidance: Scale | None = None,
     size: int | None = None,
     paste_back: bool = False,
     codec: Mapping[str, Any] | None = None,
@@ -195,14 +196,14 @@ def _silent(count: int = 1, note: str = "") -> None:
     """Progress that nobody wants to see."""
 
 
-def check_sampling(seed: int, steps: int | None, guidance: float | None, size: int | None = None) -> None:
+def check_sampling(seed: int, steps: int | None, guidance: Scale | None, size: int | None = None) -> None:
     """Refuse settings that no sampler or renderer can follow."""
     if seed < 0:
         raise UserError(f"seed is {seed}; give a whole number from 0")
     if steps is not None and steps < 1:
         raise UserError(f"steps is {steps}; the flow needs at least 1")
-    if guidance is not None and not 0 <= guidance < float("inf"):
-        raise UserError(f"guidance is {guidance}; give 1 for none, or up to about 3")
+    if guidance is not None:
+        Guidance(dict(guidance) if isinstance(guidance, Mapping) else {"all conditions": guidance})
     if size is not None and (size % 2 or not 64 <= size <= 2048):
         raise UserError(f"size is {size}; give an even number of pixels from 64 to 2048")
 

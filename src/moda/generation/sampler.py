@@ -8,15 +8,15 @@ the motion VAE.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 
 from moda.errors import UserError
-from moda.flow.guidance import guide
+from moda.flow.guidance import BranchVelocity, Guidance, Scale, guide
 from moda.flow.path import timestep_of
 from moda.flow.rectified import RectifiedFlow
-from moda.flow.solvers import Velocity
 from moda.generation.published import PublishedWays
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
@@ -116,7 +116,7 @@ class MotionSampler:
         *,
         seed: int = 0,
         steps: int | None = None,
-        guidance: float | None = None,
+        guidance: Scale | None = None,
         length: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Motion (n, D) float32 in the layout's units, yielded as soon as it is final, T frames in all.
@@ -124,7 +124,8 @@ class MotionSampler:
         audio: (T, L, C) speech features. identity: (I,). emotion: class index, the number of classes
         is the null. rest: (D,) motion that the clip starts from. length: T where ``audio`` is longer;
         features beyond T (silence, say) fill the last window, which otherwise repeats the last row.
-        steps, guidance: by default those of the flow settings. Arguments are checked before the first
+        steps, guidance: by default those of the flow settings; guidance may be a scale for each condition, see
+        ``moda.flow.guidance``. Arguments are checked before the first
         frame is asked for.
         """
         request = self._request(audio, identity, emotion, rest, seed, length)
@@ -139,7 +140,7 @@ class MotionSampler:
         seeds: Sequence[int],
         *,
         steps: int | None = None,
-        guidance: float | None = None,
+        guidance: Scale | None = None,
         lengths: Sequence[int] | None = None,
     ) -> list[np.ndarray]:
         """Whole clips (T_i, D), window by window together; each equals ``sample`` with its seed to rounding."""
@@ -193,15 +194,15 @@ class MotionSampler:
 
     @torch.inference_mode()
     def _run(
-        self, requests: Sequence[Request], steps: int | None, guidance: float | None
+        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Sample window k of all clips that have one, then yield (clip, final frames); k = 0, 1, ..."""
         sigmas = self.flow.grid(self.flow.steps if steps is None else steps)
-        scale = self.flow.guidance if guidance is None else guidance
+        guided = self.flow.guidance_of(guidance)
         clips = [self._start(request) for request in requests]
         for window in range(max((clip.windows for clip in clips), default=0)):
             active = [index for index, clip in enumerate(clips) if clip.windows > window]
-            samples = self._sample_window([clips[index] for index in active], window, sigmas, scale)
+            samples = self._sample_window([clips[index] for index in active], window, sigmas, guided)
             for index, tokens in zip(active, samples, strict=True):
                 clip = clips[index]
                 yield index, self._decode(clip, self._advance(clip, tokens, window), window == clip.windows - 1)
@@ -215,12 +216,12 @@ class MotionSampler:
         return Progress(request, windows, token, None, token, len(token), request.frames)
 
     def _sample_window(
-        self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, scale: float
+        self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, guidance: Guidance
     ) -> torch.Tensor:
         """(B, W, C) tokens of window number ``window``."""
         shape, shared = (self.window, self.channels), 0 if self.published.fresh_noise else self.overlap
         noise = torch.stack([window_noise(clip.request.seed, window, shape, shared) for clip in clips]) * self.alive
-        velocity = guide(self._velocity(clips, window, scale != 1), scale)
+        velocity = guide(self._velocity(clips, window), guidance)
         tokens = self.flow.solver(velocity, noise.to(self.device), sigmas)
         if self.published.smooth_windows:
             layout = self.statistics.layout
@@ -228,23 +229,31 @@ class MotionSampler:
             tokens = torch.from_numpy(smooth).to(tokens)
         return tokens
 
-    def _velocity(self, clips: Sequence[Progress], window: int, doubled: bool) -> Velocity:
-        """The network as a velocity field; ``doubled`` appends the batch again without the guided conditions."""
-        repeats = 2 if doubled else 1
-        batch = {
+    def _velocity(self, clips: Sequence[Progress], window: int) -> BranchVelocity:
+        """The network as a velocity field; all branches of guidance are one batch."""
+        conditions = {
             "audio": torch.stack([self._audio_window(clip.request.audio, window) for clip in clips]),
             "identity": torch.stack([clip.request.identity for clip in clips]),
             "emotion": torch.tensor([clip.request.emotion for clip in clips]),
             "previous_motion": torch.stack([clip.previous for clip in clips]),
         }
-        batch = {key: torch.cat([value.to(self.device)] * repeats) for key, value in batch.items()}
+        conditions = {key: value.to(self.device) for key, value in conditions.items()}
         alive = self.alive.to(self.device)
-        if doubled:
-            drop = torch.arange(2 * len(clips), device=self.device) >= len(clips)
-            batch |= {f"drop_{name}": drop for name in self.flow.guided}
 
-        def velocity(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-            return self.network(x, timestep_of(sigma).expand(len(x)), **batch) * alive
+        @cache  # a solver asks for the same branches again and again
+        def shown(branches: tuple[tuple[str, ...], ...]) -> dict[str, torch.Tensor]:
+            batch = {key: torch.cat([value] * len(branches)) for key, value in conditions.items()}
+            for name in sorted({name for branch in branches for name in branch}):
+                drop = torch.tensor([name in branch for branch in branches], device=self.device)
+                batch[f"drop_{name}"] = drop.repeat_interleave(len(clips))
+            return batch
+
+        def velocity(
+            x: torch.Tensor, sigma: torch.Tensor, branches: tuple[tuple[str, ...], ...]
+        ) -> tuple[torch.Tensor, ...]:
+            many = torch.cat([x] * len(branches))
+            answer = self.network(many, timestep_of(sigma).expand(len(many)), **shown(branches)) * alive
+            return answer.chunk(len(branches))
 
         return velocity
 

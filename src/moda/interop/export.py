@@ -39,7 +39,8 @@ class Export:
     codec_spec, audio_spec: component specs for ``moda.build.build``; identity holds their fingerprints
     and the statistics. window, overlap, previous: frames, for the sampler (None for a VAE alone).
     reference_scale, published: of the sampler, the latter as arguments of ``PublishedWays``.
-    step: optimizer updates. config: the resolved training configuration.
+    step: optimizer updates. speakers: those whose clips it was trained on (empty in exports of older versions).
+    config: the resolved training configuration.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Export:
     window: int | None = None
     overlap: int | None = None
     previous: int | None = None
+    speakers: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     reference_scale: bool = False
     published: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class Export:
     def sampler(self) -> MotionSampler:
         """A sampler with the settings of training; UserError for a motion VAE alone, which generates nothing."""
         if self.network is None or self.window is None:
-            raise UserError("this run trained a motion VAE, which cannot generate; name a run of task=dit")
+            raise UserError(f"this run is of task={self.task}, which cannot generate; name a run of task=dit")
         published = PublishedWays(**self.published)
         if published.drawn_null_audio:
             drawn = drawn_null_audio(self.network, _unrepeatable())
@@ -110,7 +112,7 @@ PLAIN = (
     "task", "step", "codec_spec", "audio_spec", "audio_layers", "audio_dim", "identity_dim", "dataset_fingerprint",
     "network_spec", "vae_spec", "flow_spec", "space", "window", "overlap", "previous", "config",
 )  # fmt: skip
-ADDED = ("reference_scale", "published")  # older exports lack them
+ADDED = ("reference_scale", "published", "speakers")  # older exports lack them
 
 
 def write_export(directory: str | Path, export: Export) -> None:

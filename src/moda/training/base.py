@@ -27,13 +27,14 @@ ON_CPU = ("index", "start", "key")  # entries of a batch that name samples
 class Setup:
     """What every task is built from, beside its own settings.
 
-    manifest: the data set. optimizer: spec with ``_partial_``. window: frames W.
+    manifest: the data set. optimizer: spec with ``_partial_``. window: frames W. split: whose clips are trained on.
     """
 
     manifest: DatasetManifest
     optimizer: Mapping[str, Any]
     seed: int
     window: int
+    split: str = "train"
 
 
 class TrainingModule(L.LightningModule):
@@ -134,6 +135,7 @@ class TrainingModule(L.LightningModule):
             audio_dim=manifest.audio_dim,
             identity_dim=manifest.identity_dim,
             dataset_fingerprint=manifest.fingerprint,
+            speakers=list(manifest.splits.get(self.setup_.split, ())),
             config=config,
             **parts,
         )

@@ -15,17 +15,18 @@ from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
 from moda.errors import UserError
 from moda.files import sha256_of
-from moda.flow.path import interpolate, timestep_of
+from moda.flow.path import data_estimate, interpolate, timestep_of
 from moda.flow.rectified import GUIDABLE, RectifiedFlow
 from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler
 from moda.interop.compatibility import MotionIdentity, require_match
-from moda.interop.export import SPACES, VAE_FILE, Export, export_directory, load_export
+from moda.interop.export import NETWORK_FILE, SPACES, VAE_FILE, Export, export_directory, load_export
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
 from moda.training.losses import GroupErrors, dimension_weights, weighted_mean
+from moda.training.objectives import Objectives, terms_of
 from moda.training.vae_module import token_mask
 
 
@@ -55,11 +56,13 @@ class ConditionDropout:
 
 
 class DiTModule(TrainingModule):
-    """Loss: weighted squared error of the velocity at a random point of the path from noise to data.
+    """Loss: weighted squared error of the velocity at a random point of the path from noise to data (or of the data
+    that it points to: sigma^2 of it), and further ``Objectives`` on the motion that it points to.
 
     network: spec of the transformer without the sizes that the data sets. space: ``motion`` or
     ``latent``; the latter works on the frozen motion VAE exported at ``motion_vae``.
-    weights: see ``dimension_weights``; latents have no groups, so all their channels weigh alike.
+    loss: ``weights``, see ``dimension_weights``, and ``Terms``. Latents have no groups: in their velocity all channels
+    weigh alike, and the weights count where the motion is looked at.
     overlap: frames that sampling windows share. reference_scale: learn motion at the mean scale, by the ratio
     of a clip's first frame. published: arguments of ``PublishedWays``, for sampling. The velocity of a dead dimension is nothing to learn:
     it is held at 0 here as in sampling.
@@ -75,7 +78,7 @@ class DiTModule(TrainingModule):
         space: str,
         motion_vae: str,
         flow: Mapping[str, Any],
-        weights: Mapping[str, float],
+        loss: Mapping[str, Any],
         condition_dropout: Mapping[str, float],
         overlap: int,
         reference_scale: bool,
@@ -91,15 +94,20 @@ class DiTModule(TrainingModule):
         self.dropout = ConditionDropout(**condition_dropout)
         self._frozen: list[MotionVAE] = []  # a list hides it from the module tree
         self.vae_spec = None
-        by_dimension = dimension_weights(manifest.statistics, weights)
+        self.terms = terms_of(loss)
+        by_dimension = dimension_weights(manifest.statistics, loss["weights"])
         if space == "latent":
-            vae = self._take_vae(motion_vae, weights)
+            vae = self._take_vae(motion_vae)
+            self._warn_of_weights(loss["weights"])
             channels, self.previous = vae.latent_dim, vae.stride + vae.encoder_context
             self.weight = self.alive = torch.ones(channels)
         else:
             channels, self.previous = manifest.layout.dim, 1
             self.weight, self.alive = by_dimension, torch.from_numpy(manifest.statistics.alive).float()
         self.group_errors = GroupErrors(manifest.layout, by_dimension)
+        self.objectives = Objectives(self.terms, manifest, by_dimension, setup.split, self.vae)
+        for name, path in self.objectives.frozen.items():
+            self.frozen[name] = sha256_of(export_directory(path) / NETWORK_FILE)
         self.network_spec = {
             **network,
             "motion_dim": channels,
@@ -112,7 +120,7 @@ class DiTModule(TrainingModule):
             raise UserError(f"model.network.num_emotions={self.network.num_emotions}: data sets have {len(EMOTIONS)}")
         self.sampler(self.network)  # says now what does not fit together, not at the first preview
 
-    def _take_vae(self, motion_vae: str, weights: Mapping[str, float]) -> MotionVAE:
+    def _take_vae(self, motion_vae: str) -> MotionVAE:
         export = load_export(motion_vae)
         if export.vae is None:
             raise UserError(f"model.motion_vae={motion_vae} holds no motion VAE; name a run of task=motion_vae")
@@ -129,16 +137,21 @@ class DiTModule(TrainingModule):
         self.vae_spec = export.vae_spec
         if self.window % vae.stride:
             raise UserError(f"data.window={self.window} must be a multiple of the motion VAE's stride {vae.stride}")
-        if any(weight != 1 for weight in weights.values()):
-            warnings.warn(
-                "loss.weights do nothing in model.space=latent; set them where the motion VAE is trained", stacklevel=2
-            )
         return vae
 
+    def _warn_of_weights(self, weights: Mapping[str, float]) -> None:
+        if any(weight != 1 for weight in weights.values()) and not self.terms.used:
+            warnings.warn(
+                "loss.weights do nothing in model.space=latent without loss.motion or another term of the motion; set them "
+                "where the motion VAE is trained",
+                stacklevel=2,
+            )
+
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
-        data, previous, valid = self.tokens(batch)  # (B, N, C), (B, 1, C), (B, N)
+        data, before, valid = self.tokens(batch)  # (B, N, C), (B, P', C), (B, N)
         noise = draws.normal(*data.shape[1:]) * self.alive
         sigma = draws.times(self.flow.times)
+        drops = self.dropout.draw(draws, self.flow.guided)
         noisy, velocity = interpolate(data, noise, sigma)
         predicted = self.network(
             noisy,
@@ -146,19 +159,25 @@ class DiTModule(TrainingModule):
             audio=batch["audio"],
             identity=batch["identity"],
             emotion=batch["emotion"],
-            previous_motion=previous,
-            **self.dropout.draw(draws, self.flow.guided),
+            previous_motion=before[:, -1:],
+            **drops,
         )
         squared = (predicted.float() - velocity.float()) ** 2
+        if self.terms.target == "data":
+            squared = squared * (sigma**2)[:, None, None]
         losses = {"loss": weighted_mean(squared, self.weight, valid)}
         if self.space == "motion":
             groups = self.group_errors(squared.detach(), valid)
             losses |= {f"error_{name}": value for name, value in groups.items()}
+        if self.terms.used:
+            estimate = data_estimate(noisy, predicted.float(), sigma)
+            terms = self.objectives(estimate, before, batch, sigma, drops["drop_audio"])
+            losses |= {"velocity": losses["loss"], "loss": losses["loss"] + self.objectives.total(terms), **terms}
         return losses
 
     @torch.no_grad()
     def tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Data (B, N, C), the token before it (B, 1, C) and validity (B, N), in the space of training."""
+        """Data (B, N, C), the tokens before it (B, P', C) and validity (B, N), in the space of training."""
         motion, valid = batch["motion"], batch["valid"]
         stride = 1
         if self.vae is not None:
@@ -168,7 +187,7 @@ class DiTModule(TrainingModule):
             valid = token_mask(valid, stride)
         motion = motion * self.alive
         before = self.previous // stride
-        return motion[:, before:], motion[:, before - 1 : before], valid[:, before:]
+        return motion[:, before:], motion[:, :before], valid[:, before:]
 
     @property
     def vae(self) -> MotionVAE | None:
@@ -178,14 +197,14 @@ class DiTModule(TrainingModule):
     def on_fit_start(self) -> None:
         self.weight, self.alive = self.weight.to(self.device), self.alive.to(self.device)
         self.group_errors.to(self.device)
+        self.objectives.to(self.device)
         for vae in self._frozen:
             vae.to(self.device)
 
     def sampler(self, network: nn.Module) -> MotionSampler:
         """Samples with the weights ``network`` has at the time of the call."""
-        assert isinstance(network, MMDiT)
         return MotionSampler(
-            network,
+            network,  # type: ignore[arg-type]  # any that takes what an MMDiT takes
             statistics=self.manifest.statistics,
             vae=self.vae,
             window=self.window,

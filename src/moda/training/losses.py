@@ -81,6 +81,21 @@ class GroupErrors:
         return dict(zip(self.names, errors.unbind(), strict=True))
 
 
+class InUnits:
+    """Normalised motion (..., D) in the layout's units; the statistics stay on one device, so that no step moves them."""
+
+    def __init__(self, statistics: MotionStatistics):
+        self.mean = torch.from_numpy(statistics.mean).float()
+        self.std = torch.from_numpy(np.where(statistics.alive, statistics.std, 0.0)).float()
+
+    def to(self, device: torch.device) -> "InUnits":
+        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        return self
+
+    def __call__(self, motion: torch.Tensor) -> torch.Tensor:
+        return motion.float() * self.std + self.mean
+
+
 KEYPOINT_UNIT = 0.01  # of half the picture's width, 1.3 pixels of 256
 
 
@@ -97,11 +112,10 @@ class KeypointErrors:
                 f"loss.keypoints needs motion of layout liveportrait70 and identities of {KEYPOINTS} canonical keypoints; "
                 f"this data set has {manifest.layout.name} and {manifest.identity_dim} numbers; set it to 0"
             )
-        mean, std = manifest.statistics.mean, np.where(manifest.statistics.alive, manifest.statistics.std, 0.0)
-        self.mean, self.std = torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+        self.in_units = InUnits(manifest.statistics)
 
     def to(self, device: torch.device) -> "KeypointErrors":
-        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        self.in_units.to(device)
         return self
 
     def __call__(
@@ -109,6 +123,6 @@ class KeypointErrors:
     ) -> torch.Tensor:
         """made, truth: (B, T, 70) normalised. identity: (B, 63) canonical keypoints. valid: (B, T). A scalar."""
         canonical = identity.float().unflatten(-1, (KEYPOINTS, 3))[:, None]  # (B, 1, 21, 3)
-        made, truth = (motion_keypoints(x.float() * self.std + self.mean, canonical) for x in (made, truth))
+        made, truth = (motion_keypoints(self.in_units(x), canonical) for x in (made, truth))
         squared = ((made - truth) / KEYPOINT_UNIT).square().sum(-1)  # (B, T, 21)
         return weighted_mean(squared, torch.ones_like(squared[0, 0]), valid)
