@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ from moda.codec.base import MotionCodec
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.eval.metrics.base import Metric, Score, score_all
+from moda.eval.motion.baselines import TrainingClips
 from moda.eval.motion.clips import HeldOutClip, LeftOut, load_clips
-from moda.eval.motion.rows import ROWS, Performance, Settings
+from moda.eval.motion.codebook import codebook_notes
+from moda.eval.motion.rows import ROWS, STANDARD, Performance, Settings
 from moda.eval.motion.showcase import choose_examples
 from moda.eval.motion.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.motion.speed import measure_speed
+from moda.eval.motion.sync_expert import COLUMNS as SYNC_COLUMNS
+from moda.eval.motion.sync_expert import load_judge, sync_scores
 from moda.eval.takes import Take
 from moda.flow.guidance import Scale
 from moda.generation.faces import Faces
-from moda.generation.pipeline import check_sampling, load_codec, load_sampler
+from moda.generation.pipeline import check_sampling, load_codec, load_sampler, resolve_device
 from moda.interop.export import Export, load_export
 from moda.motion.statistics import MotionStatistics
 from moda.progress import progress
@@ -37,7 +42,9 @@ class Protocol:
     """What ``conf/evaluate.yaml`` describes.
 
     run: run or export folder. data: data set, by default the one the run was trained on. out: folder
-    of the results, by default RUN/evaluation. rows: names in ``moda.eval.motion.rows.ROWS``. metrics: columns.
+    of the results, by default RUN/evaluation. rows: names in ``moda.eval.motion.rows.ROWS``; by default all that
+    the run can have, without the slow codec_ceiling. metrics: columns. steps, guidance, solver, shift, guidance_interval: of
+    sampling, by default the run's own. sync_expert: run of one that judges lips and sound.
     clips: most clips scored. span: ``speech`` compares lips from the first to the last sound, ``clip``
     all frames; silence at both ends of every clip correlates by itself. examples: clips shown.
     video: a generated video to show in the report.
@@ -48,12 +55,16 @@ class Protocol:
     data: Path | None = None
     out: Path | None = None
     split: str = "test"
-    rows: Sequence[str] = tuple(ROWS)
+    rows: Sequence[str] | None = None
     clips: int | None = 50
     seeds: int = 2
     derangements: int = 3
     steps: int | None = None
     guidance: Scale | None = None
+    solver: str | None = None
+    shift: float | None = None
+    guidance_interval: Sequence[float] | None = None
+    sync_expert: Path | None = None
     span: str = "speech"
     seed: int = 0
     device: str = "auto"
@@ -61,8 +72,7 @@ class Protocol:
     video: Path | None = None
 
     def __post_init__(self) -> None:
-        unknown = [row for row in self.rows if row not in ROWS]
-        if unknown or not self.rows:
+        if self.rows is not None and (not self.rows or any(row not in ROWS for row in self.rows)):
             raise UserError(f"rows must name some of {', '.join(ROWS)}, not {list(self.rows)}")
         if self.span not in SPANS:
             raise UserError(f"span must be one of {', '.join(SPANS)}, not {self.span!r}")
@@ -97,7 +107,13 @@ def evaluate(protocol: Protocol) -> Evaluation:
     """Score the run: sample every row, apply every metric."""
     export = load_export(protocol.run)
     root, manifest, notes = find_data(export, protocol.run, protocol.data, protocol.split)
-    sampler = load_sampler(export, protocol.device)
+    if export.task == "motion_vae":
+        sampler = None
+        export.vae.to(resolve_device(protocol.device))
+    else:
+        sampler = load_sampler(export, protocol.device)
+        sampler.flow = sampler.flow.sampled(protocol.solver, protocol.shift, protocol.guidance_interval)
+        sampler.flow.guidance_of(protocol.guidance)  # refused now and not after the other rows
     codec = load_codec(manifest.codec, manifest.codec_fingerprint)
     clips, left_out = load_clips(root, manifest, protocol.split, most=protocol.clips, seed=protocol.seed)
     silent = sum(clip.waveform is None for clip in clips)
@@ -106,8 +122,12 @@ def evaluate(protocol: Protocol) -> Evaluation:
             f"{silent} of {len(clips)} clips have no sound in the data set: their audio-visual columns are empty, and "
             "their lips are compared over all frames, silence at both ends included"
         )
+    faces = Faces(codec, root, manifest, protocol.split)
+    has_training = any(shard.split == "train" for shard in manifest.shards)
     settings = Settings(
-        sampler, export.statistics, protocol.seeds, protocol.derangements, protocol.steps, protocol.guidance, protocol.seed
+        sampler, export.statistics, protocol.seeds, protocol.derangements, protocol.steps, protocol.guidance, protocol.seed,
+        vae=export.vae, faces=faces, notes=notes,
+        training=cache(lambda: TrainingClips.load(root, manifest, protocol.seed)) if has_training else None,
     )  # fmt: skip
     performances = _perform(protocol.rows, clips, settings, notes)
     takes = {
@@ -115,8 +135,13 @@ def evaluate(protocol: Protocol) -> Evaluation:
         for row, found in performances.items()
     }  # fmt: skip
     scores = {row: score_all(protocol.metrics, found, seed=protocol.seed) for row, found in takes.items()}
+    if protocol.sync_expert is not None:
+        expert, cautions = load_judge(protocol.sync_expert, export, manifest.splits.get(protocol.split, ()))
+        notes += cautions
+        for row, found in takes.items():
+            scores[row] |= sync_scores(expert, clips, found, protocol.seed)
+    notes += codebook_notes(export, clips)
     examples = choose_examples(scores.get("model", {}).get("lip_correlation"), clips, protocol.examples)
-    faces = Faces(codec, root, manifest, protocol.split)
     if "model" in scores:
         scores["model"] |= _speed(next(c for c in clips if c.key in examples), settings, faces, notes)
     return Evaluation(
@@ -177,11 +202,15 @@ def _cautions(export: Export, split: str, root: Path, manifest: DatasetManifest)
 
 
 def _perform(
-    rows: Sequence[str], clips: list[HeldOutClip], settings: Settings, notes: list[str]
+    rows: Sequence[str] | None, clips: list[HeldOutClip], settings: Settings, notes: list[str]
 ) -> dict[str, list[list[Performance]]]:
-    able = [row for row in rows if len(clips) >= ROWS[row].fewest_clips]
-    for row in set(rows) - set(able):
-        notes.append(f"the row '{ROWS[row].title}' is left out: it needs at least {ROWS[row].fewest_clips} clips")
+    able = []
+    for row in STANDARD if rows is None else rows:
+        missing, few = ROWS[row].lacks(settings), ROWS[row].needs_clips(len(clips))
+        if not (missing or few):
+            able.append(row)
+        elif rows is not None or not missing:
+            notes.append(f"the row '{ROWS[row].title}' is left out: {missing or few}")
     total = sum(ROWS[row].repetitions(settings) for row in able) * len(clips)
     with progress("sampling", total, "clips") as advance:
         return {row: ROWS[row].perform(clips, replace(settings, advance=advance)) for row in able}
@@ -229,6 +258,8 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
             **{name: getattr(protocol, name) for name in ("split", "span", "seeds", "derangements", "seed")},
             "steps": protocol.steps or export.flow.steps,
             "guidance": export.flow.guidance if protocol.guidance is None else protocol.guidance,
+            **{name: getattr(protocol, name) for name in ("solver", "shift", "guidance_interval")},
+            "sync_expert": None if protocol.sync_expert is None else str(protocol.sync_expert),
             "interval": "percentile bootstrap over clips, 95 %, 2000 resamples",
         },
         "provenance": {
@@ -243,13 +274,13 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
             "versions": {
                 "moda": __version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
             },
-            "device": str(evaluation.settings.sampler.device),
+            "device": str(evaluation.settings.sampler.device) if evaluation.settings.sampler else "cpu",
             "threads": torch.get_num_threads(),
         },
         "metrics": {
             name: {key: getattr(metric, key) for key in ("title", "unit", "better", "meaning", "group", "digits")}
             for name, metric in protocol.metrics.items()
-        } | SPEED_COLUMNS,
+        } | (SYNC_COLUMNS if protocol.sync_expert else {}) | SPEED_COLUMNS,
         "rows": {
             row: {"title": ROWS[row].title, "scores": {name: asdict(score) for name, score in scores.items()}}
             for row, scores in evaluation.scores.items()

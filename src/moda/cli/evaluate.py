@@ -106,5 +106,7 @@ def protocol_of(values: Any) -> Any:
         raise UserError("run is not given; name a trained run, as in: moda evaluate run=runs/dit protocol=motion")
     values["data"] = values["data"]["path"]
     values["metrics"] = {name: build(spec) for name, spec in values["metrics"].items()}
-    paths = {name: Path(values[name]) for name in ("run", "data", "out", "video") if values[name] is not None}
+    paths = {
+        name: Path(values[name]) for name in ("run", "data", "out", "video", "sync_expert") if values[name] is not None
+    }
     return Protocol(**values | paths)

@@ -5,16 +5,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import normalize
 
+from moda.build import build
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
+from moda.eval.metrics.errors import PartError
 from moda.eval.motion.protocol import evaluate, results_of
+from moda.flow.rectified import RectifiedFlow
+from moda.motion.layout import get_layout
 
 
 class Oracle:
     """Knows how the tiny data set's motion follows from its sound; late by ``delay`` frames."""
 
-    network, device = SimpleNamespace(num_emotions=8), "cpu"
+    network, device, flow = SimpleNamespace(num_emotions=8), "cpu", RectifiedFlow()
 
     def __init__(self, delay=0):
         self.delay = delay
@@ -123,9 +129,86 @@ def test_another_data_set_and_a_leak_are_said(make_dataset, make_run, codec, pro
     assert any("speakers of the training split are scored: dan" in note for note in notes)
 
 
+def test_baselines_stand_in_the_table_of_the_model(make_dataset, make_run, codec, protocol, oracle):
+    oracle()
+    data = make_dataset(speakers={"train": ("ann", "bob", "cid"), "test": ("dan",)}, clips=6, frames=120)
+    result = evaluate(protocol(make_run(data)))
+    assert list(result.scores) == [
+        "ground_truth",
+        "mean_pose",
+        "nearest_neighbour",
+        "ridge",
+        "mismatched_audio",
+        "model",
+    ]
+    assert value(result, "ridge", "jaw_correlation") > 0.98  # the data are linear
+    assert 0 < value(result, "nearest_neighbour", "jaw_correlation") < value(result, "ridge", "jaw_correlation")
+    assert not [note for note in result.notes if "left out" in note]
+
+
+def test_a_motion_vae_is_scored_by_what_it_loses(make_dataset, make_run, codec, protocol):
+    data = make_dataset()
+    spec = {"_target_": "moda.models.motion_vae.MotionVAE", "motion_dim": 59, "latent_dim": 8, "width": 8}
+    fsq = {"_target_": "moda.models.bottlenecks.FiniteScalarQuantizer", "levels": [5, 5]}
+    metrics = {"error_lips": PartError("lips"), "error_rotation": PartError("rotation")}
+    vae = build({**spec, "bottleneck": fsq})
+    run = make_run(
+        data, task="motion_vae", network=None, network_spec=None, vae=vae, vae_spec={**spec, "bottleneck": fsq}
+    )
+    result = evaluate(protocol(run, metrics=metrics))
+    assert list(result.scores) == ["ground_truth", "reconstruction", "mean_pose", "nearest_neighbour", "ridge"]
+    assert value(result, "ground_truth", "error_lips") == 0 < value(result, "reconstruction", "error_lips")
+    assert value(result, "mean_pose", "error_lips") == pytest.approx(1, abs=0.2)
+    assert any(note.startswith("codebook: ") and "of 25 codes" in note for note in result.notes)
+    asked = evaluate(protocol(run, metrics=metrics, rows=["ground_truth", "model"]))
+    assert any("the row 'model' is left out: this run has no transformer" in note for note in asked.notes)
+
+
+def test_the_codec_loses_what_it_loses(filmed_dataset, make_run, codec, protocol, monkeypatch):
+    def encode(frames):
+        opening = [np.count_nonzero(frame[32:, 30, 0] == 255) - 1 for frame in frames]
+        motion = np.zeros((len(opening), 59), np.float32)
+        motion[:, 24] = np.array(opening) / 20
+        return SimpleNamespace(motion=motion)
+
+    monkeypatch.setattr(codec, "encode", encode, raising=False)
+    rows = ["ground_truth", "codec_ceiling"]
+    result = evaluate(protocol(make_run(filmed_dataset), rows=rows))
+    assert 0.9 < value(result, "codec_ceiling", "jaw_correlation") <= 1  # an opening below 0 is not seen
+    assert value(result, "codec_ceiling", "frechet_motion") > 0
+
+
+class Lawful:
+    """A sync expert that knows the tiny data sets' law; a window is one frame, embedded as the lips or as what the sound makes of them."""
+
+    window, matched, mismatched = 1, torch.tensor(1.0), torch.tensor(0.0)
+    mixing = torch.from_numpy(np.random.default_rng(99).normal(0, 0.3, (6, 59))).float()
+
+    def embed_motion(self, motion):
+        return normalize(motion[..., list(get_layout("head59").subsets["lips"])], dim=-1)
+
+    def embed_audio(self, audio):
+        return self.embed_motion(audio[:, :, 0] @ self.mixing)
+
+
+def test_a_sync_expert_judges_the_rows(make_dataset, make_run, codec, protocol, oracle, monkeypatch):
+    oracle()
+    loaded = Lawful(), SimpleNamespace(speakers=["dan", "zoe"])
+    monkeypatch.setattr("moda.eval.motion.sync_expert.load_sync_expert", lambda *_: loaded)
+    data = make_dataset(speakers={"train": ("ann", "bob"), "test": ("dan", "eve")}, clips=8, frames=120)
+    result = evaluate(protocol(make_run(data), sync_expert="expert"))
+    assert value(result, "ground_truth", "expert_agreement") == pytest.approx(1, abs=0.01)
+    assert value(result, "model", "expert_offset") == 0 < value(result, "mismatched_audio", "expert_offset")
+    assert value(result, "mismatched_audio", "expert_agreement") < 0.5
+    assert any("sync expert was trained on speakers that are scored: dan" in note for note in result.notes)
+    assert "expert_agreement" in results_of(result)["metrics"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"solver": "rk4"}, "unknown solver 'rk4'"),
+        ({"guidance": {"identity": 2.0}}, "guidance of identity"),
         ({"split": "exam"}, "no 'exam' split"),
         ({"rows": ["model", "magic"]}, "magic"),
         ({"span": "vowels"}, "span"),

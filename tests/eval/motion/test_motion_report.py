@@ -14,7 +14,7 @@ from moda.eval.motion.report import write_report
 from moda.eval.motion.showcase import choose_examples
 from moda.eval.tables import markdown, number, tables_of
 
-ROWS = ["ground truth", "mean pose", "mismatched audio", "model"]
+ROWS = ["ground truth", "mean pose", "mismatched audio", "model"]  # the test split alone: nothing to train baselines on
 
 
 class Page(HTMLParser):
