@@ -76,7 +76,9 @@ def test_every_flow_is_built(option: str) -> None:
     assert flow.times(4).shape == (4,) and flow.grid(4)[0] == 1
 
 
-@pytest.mark.parametrize("option", sorted(path.stem for path in (ROOT / "model").glob("mmdit*.yaml")))
+@pytest.mark.parametrize(
+    "option", sorted(path.stem for name in ("mmdit*", "diagonal*") for path in (ROOT / "model").glob(f"{name}.yaml"))
+)
 def test_every_transformer_is_built(option: str) -> None:
     import torch
 

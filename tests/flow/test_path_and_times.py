@@ -1,10 +1,14 @@
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 
 from moda.errors import UserError
-from moda.flow.path import data_estimate, interpolate, shift_sigma, timestep_of
+from moda.flow.path import cosine_sigma, data_estimate, interpolate, shift_sigma, timestep_of
 from moda.flow.rectified import RectifiedFlow
-from moda.flow.time_sampling import LogitNormalTimes, UniformTimes
+from moda.flow.solvers import cosine_grid, euler
+from moda.flow.time_sampling import CosineTimes, LogitNormalTimes, UniformTimes
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -65,12 +69,44 @@ def test_shifted_times_put_more_weight_on_noise():
     assert UniformTimes(shift=3.0)(10_000, seeded()).mean() > 0.6
 
 
+def test_the_cosine_schedule_is_the_same_mixture_on_the_straight_path():
+    time, data, noise = torch.tensor([0.0, 0.3, 0.7, 1.0]), torch.tensor(1.3), torch.tensor(-0.4)
+    angle = (time + 0.008) / 1.008 * torch.pi / 2
+    mixed = angle.cos() * data + angle.sin() * noise
+    sigma = cosine_sigma(time)
+    on_path = sigma * noise + (1 - sigma) * data
+    torch.testing.assert_close(mixed / (angle.cos() + angle.sin()), on_path)
+    assert sigma[-1] == 1 and CosineTimes()(1000, seeded()).max() <= 1
+
+
+def test_euler_on_the_cosine_grid_is_ddim():
+    """For a network whose estimate of the data depends on where it is asked."""
+
+    def estimate(x, sigma):
+        return torch.tanh(x * (1 - sigma)) + 0.2
+
+    steps, offset = 6, 0.008
+    x = start = torch.tensor([0.3, -1.2, 2.0])
+    angles = (torch.linspace(1, 0, steps + 1) + offset) / (1 + offset) * torch.pi / 2
+    for k, (now, then) in enumerate(pairwise(angles.tolist())):
+        sigma = math.sin(now) / (math.sin(now) + math.cos(now)) if k else 1.0
+        data = estimate(x / (math.sin(now) + math.cos(now)), sigma)  # on the path's scale
+        noise = (x - math.cos(now) * data) / math.sin(now)
+        x = data if k == steps - 1 else math.cos(then) * data + math.sin(then) * noise
+
+    def velocity(at, sigma):
+        return (at - estimate(at, sigma)) / sigma
+
+    torch.testing.assert_close(euler(velocity, start, cosine_grid(steps)), x, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: UniformTimes(minimum=0.5, maximum=0.5),
         lambda: UniformTimes(shift=0.0),
         lambda: LogitNormalTimes(std=0.0),
+        lambda: CosineTimes(offset=0.0),
         lambda: RectifiedFlow(guided=("audio", "pose")),
         lambda: RectifiedFlow(guided=()),
         lambda: RectifiedFlow(steps=0),

@@ -257,3 +257,17 @@ def test_mixed_layers_need_fewer_weights_and_take_the_same_call():
     assert count[0] - count[1] == 5 * 32 - 2  # a layer of 5 inputs less, two weights of layers more
     mixed(**make_inputs()).square().sum().backward()
     assert gradient(mixed.audio_embedder.layer_scores).any()
+
+
+def test_what_a_network_goes_without_changes_nothing():
+    inputs = make_inputs()
+    other = {name: value.flip(0) for name, value in inputs.items()}
+    names = {"audio": "audio", "emotion": "emotion", "identity": "identity", "previous": "previous_motion"}
+    for name, key in names.items():
+        network = awake(make_network(without=[name]))
+        torch.testing.assert_close(network(**inputs), network(**{**inputs, key: other[key]}), rtol=0, atol=0)
+        whole = awake(make_network())
+        assert not torch.allclose(whole(**inputs), whole(**{**inputs, key: other[key]}))
+        assert [p.shape for p in whole.parameters()] == [p.shape for p in network.parameters()]
+    with pytest.raises(UserError, match="without=.*must name some of audio, emotion, identity, previous"):
+        make_network(without=["pose"])

@@ -24,6 +24,7 @@ def test_each_part_of_the_motion_does_what_it_says():
     canonical = torch.randn(21, 3, dtype=torch.float64)
     motion = torch.zeros(70, dtype=torch.float64)
     motion[LAYOUT.index("scale")], motion[LAYOUT.index("translationX")] = 2.0, 0.25
+    motion[LAYOUT.index("translationZ")] = 5.0  # is left out
     motion[LAYOUT.index("expression6Y")] = 0.1
     motion[LAYOUT.index("roll")] = 90.0
     x, y, z = canonical.unbind(-1)

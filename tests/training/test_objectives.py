@@ -7,6 +7,7 @@ import torch
 
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
+from moda.interop.export import load_export
 from moda.models.motion_vae import MotionVAE
 from moda.motion.layout import get_layout
 from moda.training import run
@@ -182,3 +183,14 @@ def test_an_expert_of_the_same_speakers_is_refused(configure, compose_train, tin
     config = configure("dit", "x", "model.space=motion", "loss.sync=1", f"loss.sync_expert={expert}")
     with pytest.raises(UserError, match=r"trained on speakers of this training \(ann, bob\); set some apart"):
         build_module(config, DatasetManifest.load(tiny_dataset))
+
+
+@pytest.mark.parametrize("space", ["motion", "latent"])
+def test_the_diffusion_baseline_trains_and_samples_like_any_other(configure, tmp_path, space) -> None:
+    run.train(configure("motion_vae", "vae"))
+    more = ("model=diagonal_decoder", "flow=ddpm", "loss.target=data", "model.network.depth=1")
+    path = run.train(configure("dit", "dit", *more, f"model.space={space}", f"model.motion_vae={tmp_path / 'vae'}"))
+    export = load_export(path)
+    assert export.flow.steps == 2 and float(export.flow.grid(4)[0]) == 1
+    made = list(export.sampler().sample(torch.randn(30, 1, 6), torch.zeros(5), 8, torch.zeros(59)))
+    assert sum(len(part) for part in made) == 30

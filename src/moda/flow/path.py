@@ -35,5 +35,15 @@ def shift_sigma(sigma: torch.Tensor, shift: float) -> torch.Tensor:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
+def cosine_sigma(time: torch.Tensor, offset: float = 0.008) -> torch.Tensor:
+    """Sigma of the straight path at which noise and data stand as in the cosine schedule of diffusion at ``time`` 0..1.
+
+    That schedule mixes cos(a) data + sin(a) noise with a = (t + s) / (1 + s) pi / 2 (Nichol and Dhariwal, 2021,
+    equation 17); divided by cos(a) + sin(a) it is a point of the straight path.
+    """
+    angle = (time + offset) / (1 + offset) * (torch.pi / 2)
+    return torch.where(time >= 1, 1.0, angle.sin() / (angle.sin() + angle.cos()))
+
+
 def _like(sigma: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return sigma.to(x.dtype).view(-1, *[1] * (x.dim() - 1))

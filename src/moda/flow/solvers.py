@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from moda.errors import UserError
-from moda.flow.path import shift_sigma
+from moda.flow.path import cosine_sigma, shift_sigma
 
 # velocity(x (B, ...), sigma () float32) -> (B, ...)
 Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -32,6 +32,16 @@ def published_grid(steps: int, minimum: float = 0.001) -> torch.Tensor:
     if steps < 2:
         raise UserError("the published sigma grid needs at least 2 steps; use the uniform grid")
     return torch.cat([torch.linspace(1, minimum, steps), torch.zeros(1)])
+
+
+def cosine_grid(steps: int, offset: float = 0.008) -> torch.Tensor:
+    """(steps + 1,) sigmas at equal steps of the cosine schedule of diffusion; Euler's method on them is DDIM.
+
+    Both go to (1 - sigma) data + sigma noise with the data and noise that are predicted now (Song et al., 2021,
+    equation 12 with eta 0).
+    """
+    _check_steps(steps)
+    return torch.cat([cosine_sigma(torch.linspace(1, 0, steps + 1), offset)[:-1], torch.zeros(1)])
 
 
 def euler(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from moda.errors import UserError
-from moda.flow.path import shift_sigma
+from moda.flow.path import cosine_sigma, shift_sigma
 
 
 class TimeSampler(Protocol):
@@ -54,6 +54,21 @@ class LogitNormalTimes:
     def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
         normal = torch.randn(count, generator=generator, device=generator.device if generator else "cpu")
         return shift_sigma(torch.sigmoid(self.mean + self.std * normal), self.shift)
+
+
+@dataclass(frozen=True)
+class CosineTimes:
+    """Uniform over the time of the cosine schedule of denoising diffusion (see ``cosine_sigma``)."""
+
+    offset: float = 0.008
+
+    def __post_init__(self):
+        if not 0 < self.offset < 1:
+            raise UserError(f"flow.times.offset is {self.offset}; it must lie between 0 and 1")
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        time = torch.rand(count, generator=generator, device=generator.device if generator else "cpu")
+        return cosine_sigma(time, self.offset)
 
 
 def _check_shift(shift: float) -> None:

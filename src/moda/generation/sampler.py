@@ -179,7 +179,7 @@ class MotionSampler:
         return Request(audio, identity, emotion, rest, seed, frames, sampled, size)
 
     def _finished(
-        self, requests: Sequence[Request], steps: int | None, guidance: float | None
+        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip, frames as they become final), or whole clips where the published ways change those."""
         parts = self._run(requests, steps, guidance)

@@ -17,6 +17,7 @@ from moda.models.embeddings import AudioEmbedder, NullToken, TimestepEmbedder, t
 
 STREAMS = ("motion", "audio", "emotion", "identity")
 STATIC_STREAMS = ("emotion", "identity")  # the same for every frame
+CONDITIONS = ("audio", "emotion", "identity", "previous")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
     return parsed
 
 
+def check_without(names: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in CONDITIONS]
+    if unknown:
+        raise UserError(f"model.network.without={list(names)}: must name some of {', '.join(CONDITIONS)}")
+    return tuple(names)
+
+
 class MMDiT(nn.Module):
     """Joint attention over motion, audio, emotion and identity tokens in configured stages.
 
@@ -60,6 +68,8 @@ class MMDiT(nn.Module):
     rope_theta: base of the rotary angles; positions count frames.
     repeat_conditions: one emotion and one identity token per frame, as published, else one of each.
     mix_audio_layers: learn which mix of the speech encoder's layers to hear (``AudioEmbedder``).
+    without: conditions that the network is never shown, whatever it is given: their learned nulls stand in for them, 0
+    for the previous motion. What each is worth, at equal weights and operations.
     local_init: start with half of the heads looking at the same moment in every stream (``look_nearby``).
     With random queries and keys a small corpus is memorised before that is found out. Changes what the
     first step computes, not the architecture.
@@ -80,6 +90,7 @@ class MMDiT(nn.Module):
         rope_theta: float = 256.0,
         repeat_conditions: bool = False,
         mix_audio_layers: bool = False,
+        without: Sequence[str] = (),
         local_init: bool = True,
     ):
         super().__init__()
@@ -89,6 +100,7 @@ class MMDiT(nn.Module):
         self.audio_shape = (audio_layers, audio_dim)
         self.head_dim, self.rope_theta, self.repeat_conditions = width // heads, rope_theta, repeat_conditions
         self.stages = parse_stages(stages)
+        self.without = check_without(without)
 
         self.time_embedder = TimestepEmbedder(width)
         self.motion_embedder = two_layer_mlp(2 * motion_dim, width)  # previous and noisy motion
@@ -142,6 +154,11 @@ class MMDiT(nn.Module):
         the null class. previous_motion: (B, 1, C), or (B, N, C). drop_*: (B,) bool, True replaces
         that condition of the sample by its learned null.
         """
+        if self.without:
+            never = {name: torch.ones_like(timestep, dtype=torch.bool) for name in self.without}
+            drop_audio, drop_identity = never.get("audio", drop_audio), never.get("identity", drop_identity)
+            drop_emotion = never.get("emotion", drop_emotion)
+            previous_motion = torch.zeros_like(previous_motion) if "previous" in never else previous_motion
         frames, count = audio.shape[1], noisy_motion.shape[1]
         if frames % count:
             raise UserError(f"{frames} frames of audio do not divide into {count} motion tokens")

@@ -23,12 +23,13 @@ def transform_keypoints(
     translation: torch.Tensor,
     angles: torch.Tensor,
 ) -> torch.Tensor:
-    """x = s (x_c R + delta) + t: keypoints (..., 21, 3) in half picture widths, +x right, +y down, +z inward.
+    """x = s (x_c R + delta) + t, with x and y of t only: (..., 21, 3) in half picture widths, +x right, +y down, +z inward.
 
     canonical, expression: (..., 21, 3). scale: (..., 1). translation: (..., 3). angles: (..., 3) degrees.
-    Shapes broadcast. LivePortrait (Guo et al., 2024), equation 2; its renderer leaves out the z of t.
+    Shapes broadcast. LivePortrait (Guo et al., 2024), equation 2; its inference leaves out the z of t.
     """
-    return scale[..., None] * (canonical @ rotation_matrices(angles) + expression) + translation[..., None, :]
+    shift = translation * translation.new_tensor([1.0, 1.0, 0.0])
+    return scale[..., None] * (canonical @ rotation_matrices(angles) + expression) + shift[..., None, :]
 
 
 def motion_keypoints(motion: torch.Tensor, canonical: torch.Tensor) -> torch.Tensor:

@@ -157,6 +157,7 @@ def manifest_of(config: Mapping[str, Any]) -> DatasetManifest:
 
 def build_module(config: Mapping[str, Any], manifest: DatasetManifest) -> TrainingModule:
     """The task of ``config`` with its weights drawn anew."""
-    setup = Setup(manifest, config["optimizer"], config["seed"], config["data"]["window"])
+    data = config["data"]
+    setup = Setup(manifest, config["optimizer"], config["seed"], data["window"], data.get("split", "train"))
     # Built by hand: the specs inside (network, flow) are completed from the data by the module itself.
     return build({**config["task"]["module"], "_recursive_": False, "_partial_": True})(setup)
