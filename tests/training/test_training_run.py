@@ -108,7 +108,7 @@ def test_an_export_that_a_kill_prevented_is_made_by_the_next_start(configure, tm
     run.train(configure("motion_vae", "vae", *settings))
     assert load_export(tmp_path / "vae").step == step
     assert [path.name for path in sorted((tmp_path / "vae/ema").iterdir())][-1] == f"step-{step}"
-    assert f"already trained to step {step}" in capsys.readouterr().out
+    assert f"trained {tmp_path / 'vae'} to step {step}" in capsys.readouterr().out
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_silently_begun_again(configure, tmp_path) -> None:

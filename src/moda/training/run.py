@@ -62,13 +62,10 @@ def _train(config: Config) -> Path:
     run_dir = open_run(config["run_dir"], config)
     steps = config["trainer"]["max_steps"]
     checkpoint = _checkpoint(run_dir / "checkpoints")
-    done = step_of(checkpoint) if checkpoint else 0
     if checkpoint is not None:
         _check_data(checkpoint, manifest, config["data"]["path"])
         _check_frozen(checkpoint, module)
-        if rank_zero_only.rank == 0 and _exported(run_dir) < done:  # killed between the checkpoint and its export
-            _after_save(run_dir, checkpoint, config, module, data)
-    if max(done, _exported(run_dir)) >= steps:
+    if _exported(run_dir) >= steps:
         say(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
         return run_dir
     _fit(config, module, data, run_dir, checkpoint)
@@ -129,6 +126,7 @@ def _trainer(
         identity={**MotionIdentity.of(data.manifest).to_dict(), "frozen": module.frozen},
         before_save=guard.settle,
         after_save=lambda directory: _after_save(run_dir, directory, config, module, data),
+        after_load=lambda directory: _after_load(run_dir, directory, config, module, data),
     )
     trackers = [MetricsFile(run_dir / METRICS_NAME), *build({**config["logger"], "_partial_": True})(start)]
     callbacks = [
@@ -174,6 +172,12 @@ def _after_save(run_dir: Path, checkpoint: Path, config: Config, module: Trainin
     if config["ema"]["power"]:
         keep_averages(checkpoint, run_dir / "ema")
     write_export(run_dir / "export", export_of(checkpoint, module, config, data.train_shards))
+
+
+def _after_load(run_dir: Path, checkpoint: Path, config: Config, module: TrainingModule, data: ShardDataModule) -> None:
+    """Make up for what a kill between a checkpoint and its export has prevented."""
+    if _exported(run_dir) < step_of(checkpoint):
+        _after_save(run_dir, checkpoint, config, module, data)
 
 
 def _checkpoint(directory: Path) -> Path | None:

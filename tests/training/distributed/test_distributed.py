@@ -70,7 +70,8 @@ def one(configure, dataset: Path) -> Run:
 
 def losses(run_dir: Path) -> dict[str, list[float]]:
     lines = read_metrics(run_dir / "metrics.jsonl")
-    return {name: [line[name] for line in lines if name in line] for name in ("train/loss", "val/loss")}
+    names = ("train/loss", "train/gradient_norm", "val/loss")
+    return {name: [line[name] for line in lines if name in line] for name in names}
 
 
 def pieces(run_dir: Path, kind: str, step: int = 4) -> dict[str, torch.Tensor]:
@@ -98,6 +99,14 @@ def test_two_ranks_train_step_by_step_as_one_process_does(runs: Run, one: Run, s
     exported, expected = load_export(run_dir).network.state_dict(), load_export(reference).network.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(exported[name], value, rtol=0, atol=WEIGHT_TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["deepspeed_1", "deepspeed_2", "deepspeed_3"])
+def test_accumulated_micro_batches_under_zero_make_the_step_that_one_batch_makes(
+    one: Run, dataset: Path, tmp_path: Path, strategy: str
+) -> None:
+    assert_same(train_on_two(dataset, tmp_path / "zero", strategy, "trainer.accumulate_grad_batches=2"), one("one"))
 
 
 def applied_norm(run_dir: Path) -> float:

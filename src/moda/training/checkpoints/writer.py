@@ -60,8 +60,8 @@ class CheckpointWriter(L.Callback):
     sizes and hashes, then renamed: what is called step-N was complete once. This callback comes last, and a
     step that is validated is saved after that: what a step leaves behind is recorded before it is saved.
     parts: what is saved beside the weights. identity: stored in the manifest. before_save: called on every
-    rank; what it raises prevents the save. after_save: called on rank 0
-    with the directory of a checkpoint that stands.
+    rank; what it raises prevents the save. after_save, after_load: called on rank 0 with the directory of a
+    checkpoint that stands, or has been restored.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class CheckpointWriter(L.Callback):
         identity: dict[str, Any] | None = None,
         before_save: Callable[[L.Trainer], None] | None = None,
         after_save: Callable[[Path], None] | None = None,
+        after_load: Callable[[Path], None] | None = None,
     ):
         if every < 1:
             raise UserError(f"checkpoint.every={every}: must be at least 1")
@@ -82,7 +83,8 @@ class CheckpointWriter(L.Callback):
             )
         self.directory = Path(directory)
         self.every, self.keep, self.parts = every, keep, parts
-        self.identity, self.before_save, self.after_save = identity or {}, before_save, after_save
+        self.identity, self.before_save = identity or {}, before_save
+        self.after_save, self.after_load = after_save, after_load
         self._saved = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -131,9 +133,7 @@ class CheckpointWriter(L.Callback):
             if trainer.is_global_zero:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise UserError(f"cannot write checkpoint {final}: {problem}; free space, then run again")
-        _, problem = _everywhere(trainer, lambda: self._follow(trainer, final))
-        if problem:
-            raise UserError(problem)
+        self._follow(trainer, final, self.after_save)
 
     def _begin(self, trainer: L.Trainer, temporary: Path) -> Files:
         if trainer.is_global_zero:
@@ -165,10 +165,18 @@ class CheckpointWriter(L.Callback):
                 shutil.rmtree(path)
         return {}
 
-    def _follow(self, trainer: L.Trainer, final: Path) -> Files:
-        if trainer.is_global_zero and self.after_save:
-            self.after_save(final)
-        return {}
+    @staticmethod
+    def _follow(trainer: L.Trainer, directory: Path, act: Callable[[Path], None] | None) -> None:
+        """Let rank 0 act on a checkpoint; where it cannot, every rank says so."""
+
+        def follow() -> Files:
+            if trainer.is_global_zero and act:
+                act(directory)
+            return {}
+
+        _, problem = _everywhere(trainer, follow)
+        if problem:
+            raise UserError(problem)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore weights, moments and parts from the directory given to ``fit``."""
@@ -182,6 +190,7 @@ class CheckpointWriter(L.Callback):
         for part in self.parts:
             part.load(directory, trainer.global_rank)
         count_micro_batches(checkpoint, trainer.accumulate_grad_batches)
+        self._follow(trainer, directory, self.after_load)
 
 
 def validates(trainer: L.Trainer) -> bool:

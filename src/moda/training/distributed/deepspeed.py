@@ -28,6 +28,10 @@ class MixedPrecision(DeepSpeedPrecision):
     def convert_input(self, data: Any) -> Any:
         return data
 
+    def backward(self, tensor: torch.Tensor, model: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        # Lightning has divided the loss by the number of accumulated micro-batches: not once more
+        super().backward(tensor, model, optimizer, *args, scale_wrt_gas=False, **kwargs)
+
     def forward_context(self) -> AbstractContextManager:
         enabled = self.precision == "bf16-mixed"
         return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=enabled)
