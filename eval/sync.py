@@ -49,8 +49,8 @@ def sync_score(frames: np.ndarray, audio: np.ndarray, net: SyncNet) -> SyncScore
     training = net.training
     net.eval()
     try:
-        mouths = _embed_frames(frames[: windows + FRAMES - 1], net)
-        sounds = _embed_sound(audio, windows, net)
+        mouths = embed_frames(frames[: windows + FRAMES - 1], net)
+        sounds = embed_sound(audio, windows, net)
     finally:
         net.train(training)
     curve = distance_curve(mouths, sounds)
@@ -83,8 +83,8 @@ def _count_windows(frames: np.ndarray, audio: np.ndarray) -> int:
     return usable - FRAMES
 
 
-def _embed_frames(frames: np.ndarray, net: SyncNet) -> Tensor:
-    """(N + 4, 224, 224, 3) to (N, 1024)."""
+def embed_frames(frames: np.ndarray, net: SyncNet) -> Tensor:
+    """uint8 BGR (N + 4, 224, 224, 3) to the embeddings of its windows, (N, 1024)."""
     like = next(net.parameters())
     parts = []
     for begin in range(0, len(frames) - FRAMES + 1, BATCH):
@@ -93,8 +93,8 @@ def _embed_frames(frames: np.ndarray, net: SyncNet) -> Tensor:
     return torch.cat(parts)
 
 
-def _embed_sound(audio: np.ndarray, windows: int, net: SyncNet) -> Tensor:
-    """(S,) to (windows, 1024)."""
+def embed_sound(audio: np.ndarray, windows: int, net: SyncNet) -> Tensor:
+    """int16 (S,) at 16 kHz to the embeddings of its first windows, (windows, 1024)."""
     steps = torch.from_numpy(mfcc(audio).T).to(next(net.parameters()))  # (13, S)
     batch = steps.unfold(1, STEPS, STEPS_PER_FRAME)[:, :windows].transpose(0, 1)[:, None]  # (windows, 1, 13, 20)
     return torch.cat([net.embed_audio(part) for part in batch.split(BATCH)])

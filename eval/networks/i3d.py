@@ -105,7 +105,9 @@ class I3D(PretrainedNetwork):
         except UserError as error:
             if not is_script(Path(path)):
                 raise
-            raise UserError(f"{error}, or run the archive's own code with ScriptedI3D if you trust it") from error
+            raise UserError(
+                f"{error}, or run the archive's own code if you trust it (ScriptedI3D, networks.trust_script=true)"
+            ) from error
 
     def forward(self, video: Tensor) -> dict[str, Tensor]:
         """Raises UserError for another shape or dtype, and for fewer than 9 frames."""

@@ -1,11 +1,21 @@
 """Which networks measure: the official ones where their files are, else named stand-ins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moda.errors import UserError
-from moda.eval.networks import I3D, S3FD, ArcFace, DlibFaces, EfficientNetLite0, FIDInception, PhysNet, SyncNet
+from moda.eval.networks import (
+    I3D,
+    S3FD,
+    ArcFace,
+    DlibFaces,
+    EfficientNetLite0,
+    FIDInception,
+    PhysNet,
+    ScriptedI3D,
+    SyncNet,
+)
 from moda.eval.videos.detectors import FaceDetector, LandmarkDetector, S3FDDetector
 from moda.eval.videos.emotion import EmotionExtractor
 from moda.eval.videos.extractor import Extractor
@@ -36,6 +46,7 @@ class Networks:
 
     sync has no packaged stand-in: a path to what ``moda train task=syncnet`` and ``moda export`` made, or none.
     sync_is_official: whether the file given for sync is the published one, whose columns go by the plain name.
+    trust_script: run the code of a TorchScript file for video, where its tensors have names that ``I3D`` does not know.
     """
 
     image: str = AUTO
@@ -44,6 +55,7 @@ class Networks:
     detector: str = AUTO
     identity: str = AUTO
     sync_is_official: bool = False
+    trust_script: bool = False
 
     def resolved(self) -> tuple["Networks", list[str]]:
         """With ``auto`` decided, and what a reader should know about that."""
@@ -61,8 +73,11 @@ class Networks:
                 raise UserError(f"networks.{role}={given} does not exist; give a file, auto or stand-in")
             else:
                 paths[role] = given
+        for setting, role in (("trust_script", "video"), ("sync_is_official", "sync")):
+            if getattr(self, setting) and paths[role] == STAND_IN:
+                raise UserError(f"networks.{setting} is about the file of networks.{role}, and there is none; give it")
         official = self.sync_is_official or (self.sync == AUTO and paths["sync"] != STAND_IN)
-        return Networks(**paths, sync_is_official=official), notes
+        return replace(self, **paths, sync_is_official=official), notes
 
 
 NOTES = {
@@ -82,7 +97,7 @@ def build_extractors(networks: Networks, protocol: Protocol, device: str) -> Seq
     """The extractors of resolved ``networks`` on ``device``."""
     extractors: list[Extractor] = [
         ImageExtractor(_image(networks.image, device), protocol),
-        VideoExtractor(_video(networks.video, device), protocol),
+        VideoExtractor(_video(networks.video, device, networks.trust_script), protocol),
         FaceExtractor(),
         PhoneExtractor(),
         EmotionExtractor(),
@@ -104,13 +119,14 @@ def _image(path: str, device: str) -> FeatureNetwork:
     return FeatureNetwork("FID", FIDInception.from_pretrained(path).to(device), "2048", sha256_of(path))
 
 
-def _video(path: str, device: str) -> FeatureNetwork:
+def _video(path: str, device: str, trust_script: bool = False) -> FeatureNetwork:
     if path == STAND_IN:
         file = find("physnet")
         return FeatureNetwork(
             "FD-PhysNet", PhysNet.from_pretrained(file).to(device), "features", sha256_of(file), for_physnet
         )
-    return FeatureNetwork("FVD", I3D.from_pretrained(path).to(device), "logits", sha256_of(path), for_i3d)
+    network = ScriptedI3D.from_script(path) if trust_script else I3D.from_pretrained(path)
+    return FeatureNetwork("FVD", network.to(device), "logits", sha256_of(path), for_i3d)
 
 
 def _identity(path: str) -> IdentityExtractor:

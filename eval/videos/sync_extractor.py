@@ -1,5 +1,6 @@
 """Sync-C and Sync-D of every face track of a video, by the original pipeline."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -44,7 +45,7 @@ class SyncExtractor:
             )},
         }  # fmt: skip
 
-    def begin(self, view: View) -> "_Tracking":
+    def begin(self, view: View) -> "Tracking":
         seconds = view.num_frames / self.protocol.fps
         if seconds < self.protocol.sync_min_seconds:
             raise UserError(
@@ -53,11 +54,11 @@ class SyncExtractor:
         audio = view.audio()
         if len(audio) < FEWEST * 640:
             raise UserError(f"its sound lasts {len(audio) / 16000:.1f} s, which is too short for sync")
-        return _Tracking(self, view, audio)
+        return Tracking(self, view, audio)
 
 
 @dataclass
-class _Tracking:
+class Tracking:
     """Detects faces while frames pass; looks at them again for the crops once the tracks are known."""
 
     extractor: SyncExtractor
@@ -74,7 +75,8 @@ class _Tracking:
             boxes = self.extractor.detector.detect(canvas, protocol.detector_threshold, protocol.detector_scale)
             self.detections.append(boxes[:, :4] - offset)
 
-    def finish(self) -> Arrays:
+    def tracks(self) -> list[Track]:
+        """Of all frames so far. Raises UserError where there is none."""
         protocol = self.extractor.protocol
         tracks = find_tracks(self.detections, self.cuts.scenes(), protocol.min_track, protocol.min_face)
         if not tracks:
@@ -83,7 +85,10 @@ class _Tracking:
                 f"no face track of more than {protocol.min_track} detections "
                 f"(a face in {seen} of {len(self.detections)} frames)"
             )
-        scores = [(track, self._score(track)) for track in tracks if len(track.boxes) >= FEWEST]
+        return tracks
+
+    def finish(self) -> Arrays:
+        scores = [(track, self._score(track)) for track in self.tracks() if len(track.boxes) >= FEWEST]
         scores = [(track, score) for track, score in scores if score is not None]
         if not scores:
             raise UserError("the sound ends before any face track is long enough for sync")
@@ -100,11 +105,11 @@ class _Tracking:
         audio = self.audio[track.start * 640 : track.stop * 640]
         if len(audio) < FEWEST * 640:
             return None
-        crops = self._crops(track)
+        crops = self.crops(track)
         crops = np.stack(list(through_xvid(crops) if self.extractor.protocol.lossy else crops))
         return sync_score(crops, audio, self.extractor.network)
 
-    def _crops(self, track: Track):
+    def crops(self, track: Track) -> Iterator[np.ndarray]:
         """Yield uint8 BGR (224, 224, 3) of each frame of the track."""
         protocol = self.extractor.protocol
         places = smooth_track(track.boxes)

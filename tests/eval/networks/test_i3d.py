@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from moda.errors import UserError
 from moda.eval.networks import I3D, ScriptedI3D
 from moda.eval.networks.i3d import pad_same
+from moda.eval.videos.networks import _video
 
 LOGITS = (0.0105191863, 0.173079126, [0.1399334, 0.1412773, -0.2119541, 0.02219753, 0.03734102, 0.07935283, -0.2173549, 0.09059232, -0.03182733, 0.04300009, 0.04959208, 0.103539])  # fmt: skip
 FEATURES = (0.0682248349, 0.101875366, [0.2352511, 0.2115421, 4.837405e-05, 0.0009300148, 0.2822754, 0.002312364, 0.1250428, 0.1517068, 0.03490808, 0.0, 0.0, 0.0])  # fmt: skip
@@ -76,10 +77,13 @@ def test_reads_the_weights_of_a_torchscript_file_without_its_code(tmp_path):
 def test_a_torchscript_file_of_other_names_runs_only_when_asked_for(tmp_path):
     path = tmp_path / "other.pt"
     torch.jit.save(torch.jit.script(Script()), path)
-    with pytest.raises(UserError, match="ScriptedI3D if you trust it"):
+    with pytest.raises(UserError, match="own code if you trust it"):
         I3D.from_pretrained(path)
     logits = ScriptedI3D.from_script(path)(torch.full((2, 3, 9, 224, 224), 0.5))["logits"]
     assert torch.allclose(logits, 0.5 * torch.linspace(-1, 1, 400).expand(2, 400), atol=1e-4)
+    features = _video(str(path), "cpu", trust_script=True)
+    assert features.label == "FVD" and features.identity()["network"] == "ScriptedI3D"
+    assert features(torch.zeros(1, 3, 9, 224, 224)).shape == (1, 400)
     torch.jit.save(torch.jit.script(Script(classes=600)), path)
     with pytest.raises(UserError, match=r"returned \(1, 600\)"):
         ScriptedI3D.from_script(path)(torch.zeros(1, 3, 9, 224, 224))

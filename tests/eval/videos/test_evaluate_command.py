@@ -13,6 +13,7 @@ from video_support import PROTOCOL
 
 from moda.cli.main import main
 from moda.codec.head.codec import HeadCodec
+from moda.errors import UserError
 from moda.eval.networks import EfficientNetLite0, SyncNet
 from moda.eval.videos import networks
 from moda.eval.videos.features import FeatureNetwork, for_physnet
@@ -61,7 +62,7 @@ def small_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(networks, "_image", lambda path, device: FeatureNetwork("FD-c", Colours(), "features", "0"))
     monkeypatch.setattr(
-        networks, "_video", lambda path, device: FeatureNetwork("FD-v", Colours(), "features", "0", for_physnet)
+        networks, "_video", lambda path, device, script: FeatureNetwork("FD-v", Colours(), "features", "0", for_physnet)
     )
 
 
@@ -152,6 +153,13 @@ def test_an_own_syncnet_never_goes_by_the_plain_name(tmp_path: Path) -> None:
     assert not resolved.sync_is_official
     *_, sync = networks.build_extractors(resolved, PROTOCOL, "cpu")
     assert sync.name == "sync" and getattr(sync, "label", None) == "own SyncNet"
+
+
+def test_settings_of_a_file_need_the_file() -> None:
+    with pytest.raises(UserError, match=r"networks.trust_script is about the file of networks.video"):
+        networks.Networks(video=networks.STAND_IN, trust_script=True).resolved()
+    with pytest.raises(UserError, match=r"networks.sync_is_official is about the file of networks.sync"):
+        networks.Networks(sync=networks.STAND_IN, sync_is_official=True).resolved()
 
 
 def test_efficientnet_takes_pictures_of_any_size() -> None:
