@@ -2,11 +2,10 @@
 
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-import numpy as np
-import torch
 
 from moda import __version__
 from moda.eval.intervals import Interval
@@ -16,6 +15,9 @@ from moda.eval.videos.measure import Measured
 from moda.eval.videos.rows import Row
 
 SCHEMA = 1
+PACKAGES = (
+    "torch", "numpy", "scipy", "opencv-python-headless", "decord2", "av", "soxr", "mediapipe", "dlib-bin", "onnxruntime", "hama",
+)  # fmt: skip
 
 
 def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
@@ -30,10 +32,7 @@ def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
             "reference": str(request.reference) if request.reference else None,
             "run": str(request.run.run) if request.run else None,
             "unpaired": evaluation.unpaired,
-            "versions": {
-                "moda": __version__, "python": platform.python_version(), "torch": torch.__version__,
-                "numpy": np.__version__, **_decoders(),
-            },
+            "versions": _versions(),
         },
         "metrics": {name: asdict(column) for name, column in scores.columns.items()},
         "rows": {
@@ -60,12 +59,13 @@ def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _decoders() -> dict[str, str]:
-    import av
-    import cv2
-    import decord
-
-    return {"opencv": cv2.__version__, "decord": decord.__version__, "pyav": av.__version__}
+def _versions() -> dict[str, str]:
+    """Of everything that reads, looks at or counts."""
+    found = {"moda": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # what is not installed has not measured
+            found[name] = version(name)
+    return found
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
@@ -118,6 +118,8 @@ def identity_of(results: Mapping[str, Any]) -> dict[str, Any]:
     )
     keys = sorted({clip["key"] for clip in results["clips"] if results["rows"][clip["row"]]["kind"] == "method"})
     return {
-        "protocol": results["protocol"], "networks": results["networks"], "clips": keys, "reference": reference,
-        "metrics": {name: metric["meaning"] for name, metric in results["metrics"].items()},
-    }  # fmt: skip
+        "protocol": results["protocol"],
+        "networks": results["networks"],
+        "clips": keys,
+        "reference": reference,
+    }

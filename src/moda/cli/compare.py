@@ -1,6 +1,7 @@
 """``moda compare``: several results in one table, refused where they were not measured alike."""
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -19,4 +20,6 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     merged = merge_results(arguments.results)
     print(latex(merged) if arguments.format == "latex" else markdown(tables_of(merged)))
+    for note in merged["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     return 0

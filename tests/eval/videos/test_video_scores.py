@@ -6,6 +6,7 @@ import pytest
 from video_support import PROTOCOL, measured
 
 from moda.errors import UserError
+from moda.eval.tables import UNDEFINED, tables_of
 from moda.eval.videos.compare import merge_results
 from moda.eval.videos.distributions import FeatureSet, distance_difference, distance_scores
 from moda.eval.videos.latex import latex
@@ -73,6 +74,7 @@ def results(method: str, value: float, **more) -> dict:
     metric = {"title": "FID", "unit": "", "better": "lower", "meaning": "a distance", "group": "pictures", "digits": 1}
     return {
         "schema": 1,
+        "provenance": {"versions": {"torch": "2"}},
         "protocol": {**PROTOCOL.to_dict(), "fingerprint": PROTOCOL.fingerprint},
         "networks": {"image": {"weights": "0"}},
         "metrics": {"FID": metric},
@@ -97,6 +99,31 @@ def test_results_that_were_measured_alike_stand_in_one_table(tmp_path) -> None:
     text = latex(merged)
     assert r"\textbf{5.0} {\scriptsize [4.0, 6.0]}" in text and r"\underline{9.0}" in text and r"x\_1 &" in text
     assert text.count(r"\midrule") == 2 and text.count("{") == text.count("}")
+
+
+def test_a_column_that_one_result_alone_has_is_kept(tmp_path) -> None:
+    one, two = results("x", 9.0), results("y", 5.0)
+    two["metrics"]["speed"] = {**two["metrics"]["FID"], "title": "speed", "meaning": "seconds a second"}
+    two["rows"]["y"]["scores"]["speed"] = {"value": 0.5, "interval": None, "n": 1, "per_clip": {}, "caution": ""}
+    for paths in ((one, two), (two, one)):
+        merged = merge_results([write(tmp_path, str(number), value) for number, value in enumerate(paths)])
+        (table,) = tables_of(merged)
+        assert [metric["title"] for metric in table.header] == ["FID", "speed"]
+        assert {title: cells[1].value for title, cells in table.rows}["x"] == UNDEFINED
+
+
+def test_one_name_for_two_columns_is_refused(tmp_path) -> None:
+    two = results("y", 5.0)
+    two["metrics"]["FID"]["meaning"] = "another distance"
+    with pytest.raises(UserError, match="metrics.FID is a distance .* another distance"):
+        merge_results([write(tmp_path, "one", results("x", 9.0)), write(tmp_path, "two", two)])
+
+
+def test_other_versions_are_told(tmp_path) -> None:
+    one, two = (results(name, 9.0, provenance={"versions": {"torch": name, "numpy": "2"}}) for name in "xy")
+    merged = merge_results([write(tmp_path, "one", one), write(tmp_path, "two", two)])
+    (note,) = merged["notes"]
+    assert "torch x" in note and "torch y" in note and "numpy" not in note
 
 
 @pytest.mark.parametrize("change, where", [
