@@ -1,9 +1,10 @@
 """Fréchet and kernel distances of a row's features to the reference's, from the cache, a clip at a time."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from zlib import crc32
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,7 @@ from moda.eval.videos.measure import Measured
 
 MOST_FOR_KID = 4096  # features; more are thinned evenly, so that memory stays the same
 FEWEST_TO_EXTRAPOLATE = 8  # clips
+MOST_RESAMPLED = 512  # clips, or groups of them, whose moments are held at once
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class FeatureSet(Sequence):
     @cached_property
     def usable(self) -> list[Measured]:
         return [clip for clip in self.clips if self.extractor not in clip.problems and self.extractor in clip.keys]
+
+    @property
+    def keys(self) -> set[str]:
+        return {clip.key for clip in self.usable}
 
     def __len__(self) -> int:
         return len(self.usable)
@@ -54,9 +60,17 @@ class FeatureSet(Sequence):
         assert total is not None, "asked for with at least one clip"
         return total
 
-    def projected(self, basis: Tensor) -> dict[str, Moments]:
-        """Moments of each clip in the coordinates of ``basis`` (D, K)."""
-        return {key: Moments.of(features @ basis.numpy()) for key, features in self.by_key()}
+    def projected(self, basis: Tensor, keys: Collection[str]) -> dict[str, Moments]:
+        """Moments of each of the clips ``keys`` in the coordinates of ``basis`` (D, K).
+
+        Beyond 512 clips several share one, the same ones in every set: memory stays the same.
+        """
+        found: dict[str, Moments] = {}
+        for key, features in self.by_key():
+            if key in keys:
+                name = key if len(keys) <= MOST_RESAMPLED else f"{crc32(key.encode()) % MOST_RESAMPLED}"
+                found.setdefault(name, Moments.empty(basis.shape[1])).update(features @ basis.numpy())
+        return found
 
     def thinned(self, most: int) -> tuple[np.ndarray, list[str]]:
         """At most ``most`` features, evenly over all clips, and the clip of each."""
@@ -83,12 +97,13 @@ def distance_scores(
     if count < fewest:
         cautions.append(f"{label}: {count} features; the protocol asks for {fewest}")
     interval: Interval | None = None
-    if len(row) > 1:
+    keys = row.keys & reference.keys if paired else row.keys
+    if len(keys) > 1:
         basis = leading_components([ours, theirs])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # cautions say it
-            other = reference.projected(basis) if paired else theirs.project(basis)
-            interval = frechet_interval(row.projected(basis), other, resamples=resamples, seed=seed).around(value)
+            other = reference.projected(basis, keys) if paired else theirs.project(basis)
+            interval = frechet_interval(row.projected(basis, keys), other, resamples=resamples, seed=seed).around(value)
         cautions.append(interval.caution)
     bounds = (max(interval.low, 0.0), interval.high) if interval else None
     scores = {label: Score(value, bounds, len(row), caution="; ".join(filter(None, cautions)))}
@@ -113,13 +128,14 @@ def distance_difference(
     """First minus second, over the clips that all have; None for fewer than two."""
     if not (len(first) and len(second) and len(reference)):
         return None
+    keys = first.keys & second.keys & (reference.keys if paired else first.keys)
     basis = leading_components([first.moments, second.moments, reference.moments])
-    other = reference.projected(basis) if paired else reference.moments.project(basis)
+    other = reference.projected(basis, keys) if paired else reference.moments.project(basis)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return frechet_difference(
-                first.projected(basis), second.projected(basis), other, resamples=resamples, seed=seed
+                first.projected(basis, keys), second.projected(basis, keys), other, resamples=resamples, seed=seed
             )
     except UserError:
         return None

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from video_support import PROTOCOL, measured
 
 from moda.errors import UserError
 from moda.eval.tables import UNDEFINED, tables_of
+from moda.eval.videos import distributions
 from moda.eval.videos.compare import merge_results
 from moda.eval.videos.distributions import FeatureSet, distance_difference, distance_scores
 from moda.eval.videos.latex import latex
@@ -44,6 +46,28 @@ def test_a_clip_without_features_is_not_counted() -> None:
     part = FeatureSet([*whole.clips[:3], measured("c3", image="no face")], "image")
     assert distance_scores(part, whole, "FID", **SETTINGS)["FID"].n == 3
     assert distance_scores(FeatureSet([measured("c3", image="no face")], "image"), whole, "FID", **SETTINGS) == {}
+
+
+def test_many_clips_share_what_is_resampled(monkeypatch) -> None:
+    truth, near, far = clips(count=120), clips(0.5, seed=1, count=120), clips(1.0, seed=2, count=120)
+    one_by_one = distance_scores(near, truth, "FID", **SETTINGS)["FID"]
+    difference = distance_difference(near, far, truth, paired=True, resamples=200, seed=0)
+    monkeypatch.setattr(distributions, "MOST_RESAMPLED", 40)
+    basis = torch.eye(4, dtype=torch.float64)
+    groups, other = near.projected(basis, near.keys), truth.projected(basis, truth.keys)
+    assert len(groups) <= 40 and {k: m.count for k, m in groups.items()} == {k: m.count for k, m in other.items()}
+    assert sum(moments.count for moments in groups.values()) == 120 * 50
+    shared = distance_scores(near, truth, "FID", **SETTINGS)["FID"]
+    assert shared.value == one_by_one.value and shared.n == 120
+    assert shared.interval == pytest.approx(one_by_one.interval, rel=0.15)
+    again = distance_difference(near, far, truth, paired=True, resamples=200, seed=0)
+    assert difference is not None and again is not None and again.value == pytest.approx(difference.value)
+
+
+def test_one_common_clip_has_a_distance_and_no_interval() -> None:
+    one = FeatureSet(clips(count=1).clips, "image")
+    found = distance_scores(clips(count=3, seed=1), one, "FID", **SETTINGS)["FID"]
+    assert found.value is not None and found.interval is None
 
 
 def test_the_difference_of_two_methods_has_its_sign() -> None:
