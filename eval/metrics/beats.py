@@ -7,6 +7,7 @@ from moda.eval.takes import Take
 
 SIGMA = 3.0  # frames; a beat of the head this far from one of the sound counts exp(-1/2)
 FEWEST_BEATS = 2
+STILL = 0.25  # degrees of standard deviation, mean of the angles: a re-encoded still measures up to 0.16
 
 
 def head_beats(rotation: np.ndarray) -> np.ndarray:
@@ -51,4 +52,7 @@ class BeatAlignment(ClipMetric):
         rotation = take.statistics.layout.groups.get("rotation")
         if rotation is None or take.loudness is None or len(take.motion) < 4:
             return float("nan")
-        return alignment(head_beats(np.asarray(take.motion, np.float64)[:, rotation]), sound_beats(take.loudness))
+        head = np.asarray(take.motion, np.float64)[:, rotation]
+        if head.std(0).mean() < STILL:
+            return float("nan")
+        return alignment(head_beats(head), sound_beats(take.loudness))

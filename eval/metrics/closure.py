@@ -3,7 +3,7 @@
 import numpy as np
 
 from moda.eval.metrics.base import ClipMetric
-from moda.eval.metrics.correlation import STILL
+from moda.eval.metrics.correlation import lips_move
 from moda.eval.takes import Take
 
 REACH = 2  # frames to either side: the lips meet before the sound bursts
@@ -30,7 +30,7 @@ class BilabialClosure(ClipMetric):
             return float("nan")
         speech, lips = take.speech, np.asarray(take.lips, np.float64)
         at = take.bilabials[(take.bilabials >= speech.start) & (take.bilabials < speech.stop)]
-        if len(at) < FEWEST or lips[speech].std() < STILL:
+        if len(at) < FEWEST or not lips_move(lips[speech]):
             return float("nan")
         padded = np.pad(lips, REACH, mode="edge")
         least = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1).min(1)  # (T,)

@@ -9,6 +9,14 @@ from moda.eval.takes import Take
 # is rounding, and its correlation would be noise.
 STILL = 1e-5
 FEWEST_FRAMES = 10
+# Lips whose opening moves less than this (mouth widths) are shut or a still picture's: landmarks of re-encoded
+# stills tremble by up to 0.0024, lips that speak move by 0.05 and more.
+TREMBLE = 0.005
+
+
+def lips_move(lips: np.ndarray) -> bool:
+    """Whether (T,) openings are more than the tremble of landmarks; nothing can be said of the timing of others."""
+    return len(lips) > 0 and float(np.std(lips)) >= TREMBLE
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
@@ -29,7 +37,8 @@ class LipCorrelation(ClipMetric):
     meaning = "Pearson correlation of the opening of the lips with ground truth, from the first to the last sound"
 
     def of_take(self, take: Take) -> float:
-        return pearson(take.lips[take.speech], take.truth_lips[take.speech])
+        lips, truth = take.lips[take.speech], take.truth_lips[take.speech]
+        return pearson(lips, truth) if lips_move(lips) and lips_move(truth) else float("nan")
 
 
 class DimensionCorrelation(ClipMetric):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from moda.eval.metrics.base import ClipMetric
-from moda.eval.metrics.correlation import pearson
+from moda.eval.metrics.correlation import lips_move, pearson
 from moda.eval.takes import Take
 
 MAX_LAG = 10  # frames to either side, 0.4 s: beyond it a mouth is not late but wrong
@@ -29,7 +29,8 @@ def best_lag(curve: np.ndarray, reference: np.ndarray, max_lag: int = MAX_LAG) -
 
 
 def _lag_from_truth(take: Take) -> float:
-    return best_lag(take.lips[take.speech], take.truth_lips[take.speech])
+    lips, truth = take.lips[take.speech], take.truth_lips[take.speech]
+    return best_lag(lips, truth) if lips_move(lips) and lips_move(truth) else float("nan")
 
 
 class Lag(ClipMetric):
@@ -70,6 +71,7 @@ class AudioVisualLag(ClipMetric):
     meaning = "frames by which the lips are late against the loudness of the sound; compare with ground truth's"
 
     def of_take(self, take: Take) -> float:
-        if take.loudness is None:
+        lips = take.lips[take.speech]
+        if take.loudness is None or not lips_move(lips):
             return float("nan")
-        return best_lag(take.lips[take.speech], take.loudness[take.speech])
+        return best_lag(lips, take.loudness[take.speech])

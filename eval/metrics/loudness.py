@@ -4,7 +4,7 @@ import numpy as np
 
 from moda.audio.encoder import SAMPLES_PER_FRAME
 from moda.eval.metrics.base import ClipMetric
-from moda.eval.metrics.correlation import pearson
+from moda.eval.metrics.correlation import lips_move, pearson
 from moda.eval.takes import Take
 
 AUDIBLE = -40.0  # dB below the clip's loudest frame; quieter is breath and room
@@ -39,6 +39,7 @@ class AudioVisualCorrelation(ClipMetric):
     meaning = "Pearson correlation of the opening of the lips with the loudness of the sound, within the speech"
 
     def of_take(self, take: Take) -> float:
-        if take.loudness is None:
+        lips = take.lips[take.speech]
+        if take.loudness is None or not lips_move(lips):
             return float("nan")
-        return pearson(take.lips[take.speech], take.loudness[take.speech])
+        return pearson(lips, take.loudness[take.speech])

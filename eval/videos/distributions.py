@@ -75,8 +75,12 @@ class FeatureSet(Sequence):
     def thinned(self, most: int) -> tuple[np.ndarray, list[str]]:
         """At most ``most`` features, evenly over all clips, and the clip of each."""
         step = max(1, -(-self.moments.count // most))
-        parts = [(key, features[::step]) for key, features in self.by_key()]
-        return np.concatenate([part for _, part in parts]), [key for key, part in parts for _ in part]
+        kept, of, seen = [], [], 0
+        for key, features in self.by_key():
+            kept.append(features[-seen % step :: step])
+            of += [key] * len(kept[-1])
+            seen += len(features)
+        return np.concatenate(kept), of
 
 
 def distance_scores(

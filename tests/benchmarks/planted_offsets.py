@@ -56,8 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", type=Path)
     parser.add_argument("videos", type=Path, nargs="+")
+    parser.add_argument("--set", nargs="+", default=[], metavar="protocol.KEY=VALUE", help="as for moda evaluate")
     arguments = parser.parse_args()
-    protocol = build(OmegaConf.to_container(compose("evaluate", []).protocol))
+    protocol = build(OmegaConf.to_container(compose("evaluate", arguments.set).protocol))
     network = SyncNet.from_pretrained(arguments.network)
     extractor = SyncExtractor(network, sha256_of(arguments.network), "", LandmarkDetector(), protocol)
     near: list[bool] = []

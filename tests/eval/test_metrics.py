@@ -1,9 +1,13 @@
 """Metrics against closed forms and known shifts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from moda.eval.metrics.beats import BeatAlignment
 from moda.eval.metrics.blinks import BlinkRate, count_blinks
+from moda.eval.metrics.closure import BilabialClosure
 from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation, pearson
 from moda.eval.metrics.diversity import Diversity, Liveliness, MotionRange
 from moda.eval.metrics.frechet import FrechetMotion
@@ -67,6 +71,25 @@ def test_a_still_row_has_no_correlation_rather_than_a_number():
     score = LipCorrelation().score(still)
     assert score.value is None and score.n == 0 and score.interval is None
     assert MotionRange().score(still).value == 0
+
+
+def test_the_tremble_of_landmarks_on_a_still_picture_is_no_motion():
+    """What MediaPipe sees in a re-encoded still follows no sound and no beat, by chance too."""
+    rng, sound = np.random.default_rng(0), np.random.default_rng(1).random(100)
+    trembling, moving = (scale * rng.normal(size=(100, 59)) for scale in (0.0024, 0.05))
+    moving[:, -3:] *= 20  # degrees
+    bilabials = np.arange(5, 95, 10)
+    for metric in (
+        AudioVisualCorrelation(),
+        AudioVisualLag(),
+        BilabialClosure(),
+        BeatAlignment(),
+        LipCorrelation(),
+        Lag(),
+    ):
+        seen = (replace(take(motion, moving, sound=sound), bilabials=bilabials) for motion in (trembling, moving))
+        of_tremble, of_motion = (metric.of_take(one) for one in seen)
+        assert np.isnan(of_tremble) and np.isfinite(of_motion), metric.title
 
 
 def test_loudness_is_by_frame_and_the_span_leaves_out_silence():

@@ -87,6 +87,37 @@ def test_only_the_windows_count(network):
     np.testing.assert_allclose(sync_score(frames, longer, network).curve, score.curve, rtol=1e-5)
 
 
+class Loud(SyncNet):
+    """Bright mouths belong to loud sounds, and nothing had to be learnt."""
+
+    def embed_sequence(self, frames):
+        return frames.mean((0, 2, 3)).unfold(0, 5, 1) / 10
+
+    def embed_audio(self, mfcc):
+        return (
+            mfcc[:, 0, 0, 2::4] - 5.4
+        )  # the logarithm of the energy in the middle of each frame, at the mouth's scale
+
+
+def test_offset_and_distance_follow_the_shift_of_the_sound():
+    rng = np.random.default_rng(0)
+    level = np.convolve(rng.normal(0, 1, 160), np.ones(8) / 8, "same")
+    level = 12 + 3 * level / level.std()  # of the logarithm of the energy
+    frames = np.broadcast_to((10 * level).astype(np.uint8)[:, None, None, None], (160, 224, 224, 3))
+    sound = rng.normal(0, 1, 160 * 640) * np.exp((level - level.mean()) / 2).repeat(640) * 300
+    sound = sound.clip(-32768, 32767).astype(np.int16)
+    network, at_none, confidence = Loud(), [], []
+    for early in (0, 1, 2, 3, 5, 8):
+        score = sync_score(frames[: -15 or None], sound[640 * early :], network)
+        assert score.offset == early
+        assert sync_score(frames[early:], sound, network).offset == -early
+        at_none.append(score.curve[15])
+        confidence.append(score.sync_c)
+    assert at_none == sorted(at_none) and len(set(at_none)) == len(at_none)
+    beyond = sync_score(frames[:100], sound[640 * 40 :], network)  # further than anything is looked for
+    assert beyond.sync_c < 0.5 * min(confidence) and beyond.sync_d > 1.5 * score.sync_d
+
+
 def test_scoring_leaves_a_network_in_training_as_it_was():
     network = SyncNet()
     before = {key: value.clone() for key, value in network.state_dict().items()}

@@ -64,6 +64,11 @@ def test_many_clips_share_what_is_resampled(monkeypatch) -> None:
     assert difference is not None and again is not None and again.value == pytest.approx(difference.value)
 
 
+def test_features_are_thinned_evenly_over_any_number_of_clips() -> None:
+    kept, of = clips(count=30, frames=3).thinned(20)
+    assert len(kept) == len(of) == 18 and of[:4] == ["c0", "c1", "c3", "c5"]
+
+
 def test_one_common_clip_has_a_distance_and_no_interval() -> None:
     one = FeatureSet(clips(count=1).clips, "image")
     found = distance_scores(clips(count=3, seed=1), one, "FID", **SETTINGS)["FID"]
