@@ -58,12 +58,18 @@ class _Faces:
 
 
 def identity_score(clips: Sequence[Measured], truth: Mapping[str, Measured], label: str, seed: int) -> Score:
-    """Mean over the frames of a clip of their likeness to the first face of the truth; the mean over clips."""
+    """Mean over the frames of a clip of their likeness to the first face of the truth; the mean over clips.
+
+    Without any truth, to the clip's own first face: whether the person stays who it was.
+    """
     per_clip = {}
     for clip in clips:
-        ours, theirs = clip.get("identity"), truth[clip.key].get("identity") if clip.key in truth else None
+        first = truth.get(clip.key) if truth else clip
+        ours, theirs = clip.get("identity"), first.get("identity") if first else None
         if ours is not None and theirs is not None:
-            per_clip[clip.key] = float(likeness(ours["embeddings"], theirs["embeddings"][0], label == "CSIM").mean())
+            faces = ours["embeddings"] if truth else ours["embeddings"][1:]  # the first is like itself
+            if len(faces):
+                per_clip[clip.key] = float(likeness(faces, theirs["embeddings"][0], label == "CSIM").mean())
     return mean_score(per_clip, seed=seed)
 
 

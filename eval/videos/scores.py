@@ -84,8 +84,9 @@ def score(
                     into |= _distances(row, clips, found[reference], name, labels[name], protocol, unpaired is None)
             if "sync" in labels:
                 into |= sync_scores(clips, protocol.seed)
-            if truth and "identity" in labels:
-                into |= {"identity": identity_score(clips, truth, labels["identity"], protocol.seed)}
+            if "identity" in labels:
+                name = "identity" if truth else "identity_kept"
+                into |= {name: identity_score(clips, truth, labels["identity"], protocol.seed)}
             if statistics:
                 into |= _take_scores(row, clips, truth, metrics, statistics, protocol.seed)
             into |= {name: Score(value, n=1) for name, value in (speed or {}).get(row.name, {}).items()}
@@ -229,6 +230,12 @@ def columns(labels: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict[st
         meaning, better = IDENTITY[label]
         found["identity"] = Column(
             label, f"{meaning}, 16 frames of each clip against the truth's first", "identity", better
+        )
+        found["identity_kept"] = Column(
+            f"{label} to the first frame",
+            f"{meaning}, 16 frames of each clip against its own first",
+            "identity",
+            better,
         )
     found |= {name: Column.of(metric) for name, metric in metrics.items()}
     found["real_time_factor"] = Column(

@@ -11,6 +11,7 @@ from moda.eval.tables import UNDEFINED, tables_of
 from moda.eval.videos import distributions
 from moda.eval.videos.compare import merge_results
 from moda.eval.videos.distributions import FeatureSet, distance_difference, distance_scores
+from moda.eval.videos.identity import identity_score
 from moda.eval.videos.latex import latex
 from moda.eval.videos.scores import sync_scores
 
@@ -96,6 +97,15 @@ def test_tracks_weigh_by_their_frames_and_a_clip_without_one_is_left_out() -> No
     assert found["sync_c"].per_clip == {"a": 5.0, "b": 4.0} and found["sync_c"].value == 4.5 and found["sync_c"].n == 2
     assert found["offset"].per_clip == {"a": 1.0, "b": 1.0} and found["within"].per_clip == {"a": 0.75, "b": 1.0}
     assert sync_scores([measured("c", sync="no face track")]) == {}
+
+
+def test_without_a_truth_identity_is_kept_or_lost_since_the_first_frame() -> None:
+    turned = measured("a", identity={"embeddings": np.array([[1.0, 0], [1, 0], [0, 1]])})
+    truth = {"a": measured("a", identity={"embeddings": np.array([[0.0, 1]])})}
+    assert identity_score([turned], truth, "CSIM", 0).value == pytest.approx(1 / 3)
+    assert identity_score([turned], {}, "CSIM", 0).value == pytest.approx(1 / 2)
+    alone = measured("b", identity={"embeddings": np.array([[1.0, 0]])})
+    assert identity_score([alone, measured("c", identity="no face")], {}, "CSIM", 0).value is None
 
 
 def results(method: str, value: float, **more) -> dict:
