@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.ndimage import uniform_filter1d
 from speech_checkpoints import KINDS, write_checkpoint
 
 from moda.audio.encoder import SAMPLE_RATE
@@ -21,7 +22,7 @@ def babble(seconds, seed=0):
     """Noise whose level and colour change every 80 ms: as unlike itself from frame to frame as speech is."""
     rng = np.random.default_rng(seed)
     sound = rng.standard_normal(round(seconds * SAMPLE_RATE))
-    smooth = np.convolve(sound, np.full(8, 1 / 8), mode="same")
+    smooth = uniform_filter1d(sound, 8)
     knots = np.arange(0, seconds + 1, 0.08)
     time = np.arange(len(sound)) / SAMPLE_RATE
     level, colour = (np.interp(time, knots, rng.random(len(knots))) for _ in range(2))

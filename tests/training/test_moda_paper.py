@@ -51,6 +51,7 @@ def test_a_run_of_the_preset_has_its_statistics_samples_and_is_written_officiall
 
     official = tmp_path / "net.pth"
     assert main(["export", str(run), "--out", str(tmp_path / "out"), "--official", str(official)]) == 0
+    assert export.network_spec is not None
     spec = {name: value for name, value in export.network_spec.items() if name != "_target_"}
     again, whole = load_official(official, spec), load_export(tmp_path / "out").network
     for key, value in again.state_dict().items():

@@ -45,7 +45,7 @@ def import_official(path: str | Path, out: str | Path, config: Mapping[str, Any]
         previous=1,
         reference_scale=settings["reference_scale"],
         published=settings["published"],
-        config=dict(config),
+        config={**config, "data": {**config["data"], "path": None}},  # there is no data set of it here
     )
     export.sampler()  # says now which settings do not fit together
     write_export(out, export)

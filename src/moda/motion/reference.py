@@ -12,10 +12,10 @@ from moda.motion.statistics import MotionStatistics
 
 
 def scale_ratio(reference: np.ndarray, statistics: MotionStatistics) -> float:
-    """How many times larger than the mean the face of ``reference`` (D,) is; UserError unless above 0."""
+    """How many times larger than the mean the face of ``reference`` (D,) is; UserError where it has no scale."""
     index = statistics.layout.groups["scale"].start
     scale, mean = float(reference[index]), float(statistics.mean[index])
-    if not (scale * mean > 0 and np.isfinite(scale)):
+    if scale * mean == 0 or not np.isfinite(scale):
         raise UserError(
             f"a face of scale {scale:.3g} cannot be brought to the mean scale {mean:.3g}; measure it again, or give "
             "reference_scale=false"
