@@ -175,8 +175,8 @@ def test_parts_other_than_those_of_training_are_refused(run, speech, tmp_path, m
 
 
 def test_a_run_of_a_motion_vae_alone_says_what_it_cannot_do(run):
-    export = dataclasses.replace(load_export(run), network=None)
-    with pytest.raises(UserError, match="motion VAE, which cannot generate; name a run of task=dit"):
+    export = dataclasses.replace(load_export(run), network=None, task="motion_vae")
+    with pytest.raises(UserError, match="task=motion_vae, which cannot generate; name a run of task=dit"):
         load_sampler(export)
 
 
@@ -225,13 +225,14 @@ def test_settings_and_device_of_the_codec_reach_it(run, monkeypatch):
         codec_settings(["colour"])
 
 
-def test_every_piece_of_the_motion_is_told_where_it_began(run):
+def test_motion_that_was_made_for_a_portrait_is_a_change_from_its_rest(run):
     generator, starts = load_generator(run), []
     decode = generator.codec.decode
     generator.codec.decode = lambda portrait, motion: starts.append(portrait.start) or decode(portrait, motion)
     pieces = [np.full((n, 59), n, np.float32) for n in (2, 3, 1)]
-    assert len(list(render(generator.codec, generator.codec.portrait("head:0"), pieces))) == 6
-    assert len(starts) == 3 and all(np.array_equal(start, pieces[0][0]) for start in starts)
+    portrait = generator.codec.portrait("head:0")
+    assert len(list(render(generator.codec, portrait, pieces))) == 6
+    assert len(starts) == 3 and all(np.array_equal(start, portrait.rest) for start in starts)
 
 
 def test_a_failure_on_the_way_leaves_no_video(run, speech, codec, tmp_path):

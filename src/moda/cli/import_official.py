@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the export")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of experiment=moda_paper, codec or audio")
-    parser.add_argument("--codec", default="liveportrait", metavar="NAME", help="of conf/codec (default: %(default)s)")
+    parser.add_argument("--codec", default="moda_paper", metavar="NAME", help="of conf/codec (default: %(default)s)")
     parser.add_argument("--audio", default="moda_paper", metavar="NAME", help="of conf/audio (default: %(default)s)")
     parser.add_argument("--ignore-unknown", action="store_true", help="pass over tensors of other networks in the file")
     arguments = parser.parse_args(argv)

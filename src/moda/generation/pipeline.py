@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,13 @@ def sample_motion(
 
 
 def render(codec: MotionCodec, portrait: Portrait, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield one uint8 RGB (size, size, 3) frame for each row of the motion chunks (n, D), as they come."""
+    """Yield one uint8 RGB (size, size, 3) frame for each row of the motion chunks (n, D), as they come.
+
+    The motion was made for this portrait and begins at its rest: where a codec takes it as a change, it is
+    one since then, and all that was made is shown.
+    """
+    portrait = replace(portrait, start=portrait.rest)
     for chunk in chunks:
-        portrait = portrait.starting(chunk)
         yield from codec.decode(portrait, chunk)
 
 

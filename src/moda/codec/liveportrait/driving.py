@@ -36,9 +36,9 @@ PARTS = {"lip": _subset("lips"), "eyes": _subset("eyes"), "pose": np.zeros((KEYP
 class Driving:
     """What is done with driving motion on its way to the renderer.
 
-    mode: "absolute" puts the driving pose and 45 of the 63 offsets in place of the portrait's and keeps its
-        scale, as audio-driven models do; "relative" adds the change since the motion's first frame
-        (``Portrait.start``) to the portrait's own pose, expression and scale.
+    mode: "relative" adds the change since ``Portrait.start`` to the portrait's own pose, expression and scale;
+        "absolute" puts the driving pose and 45 of the 63 offsets in place of the portrait's and keeps its
+        scale, as published audio-driven models do.
     region: what is driven: all; exp, the expression; pose, rotation and translation; lip; eyes.
     stitching: correct the keypoints so that the shoulders and what lies around the face stay in place.
     normalize_lip: close the mouth of a portrait that opens it, before it is driven.
@@ -47,7 +47,7 @@ class Driving:
     multiplier: of how far the keypoints go from the portrait's.
     """
 
-    mode: str = "absolute"
+    mode: str = "relative"
     region: str = "all"
     stitching: bool = True
     normalize_lip: bool = False
