@@ -33,6 +33,7 @@ MODA_B: dict[str, Any] = {
     "rope_theta": 256.0,
     "repeat_conditions": True,
     "mix_audio_layers": False,
+    "without": [],
     "stages": [
         {"depth": 3, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
         {"depth": 6, "groups": [["motion"], ["audio", "emotion", "identity"]]},
