@@ -5,11 +5,11 @@ import io
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import cv2
 import numpy as np
@@ -55,28 +55,36 @@ class VideoItem:
     rejected: str | None = None
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # of work, by stage
+    length: float = 0.0  # seconds of video that were read
+    file_state: str = ""  # size and time of change of the file
+    sha256: str = ""  # of its content
 
     @property
     def reason(self) -> str:
         """Why there is no clip, with what else is known of the video."""
         return f"{self.rejected}" + (f" ({'; '.join(self.notes)})" if self.notes else "")
 
+    def known_as(self, known: Mapping[str, str]) -> Self:
+        """With ``file_state`` and ``sha256`` filled in."""
+        return replace(self, **known)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> "VideoItem":
+    def from_dict(cls, value: dict[str, Any]) -> Self:
         return cls(**{**value, "clips": [ClipItem(**clip) for clip in value["clips"]]})
 
 
 @dataclass
 class Extractor:
-    """The models of one worker."""
+    """The models of one worker. on_progress: called as often as something has gone on."""
 
     settings: PrepareSettings
     detector: Detector
     codec: MotionCodec
     encoder: SpeechEncoder
+    on_progress: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, settings: PrepareSettings) -> "Extractor":
@@ -125,6 +133,7 @@ class Extractor:
     ) -> None:
         """Find the face in the pictures of ``reader``, and cut and encode the clips."""
         promised = max(reader.num_frames / FPS, info.seconds or 0)
+        item.length = reader.num_frames / FPS
         with clock("find face"):
             looks = clock.timed("decode", reader.frames(range(0, reader.num_frames, self.settings.detect_every)))
             tracks, beside = main_tracks(follow(looks, self.detector, FPS))
@@ -232,6 +241,7 @@ class Extractor:
         size = self.settings.video_size
         with VideoWriter(base.with_suffix(".mp4"), size, FPS) as video:
             for number, (_, cut) in enumerate(crops):
+                self.on_progress()
                 with clock("write video"):
                     frame = cv2.resize(cut, (size, size), interpolation=cv2.INTER_CUBIC) if len(cut) < size else cut
                     video.write(frame)

@@ -1,14 +1,17 @@
 """The settings of a preparation, checked once."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from moda.data_prep.sources import SPEAKER_FROM
 from moda.data_prep.splits import split_speakers
 from moda.errors import UserError
 
 FPS = 25
+LAUNCHERS = ("local", "slurm", "ray")
+# where things are and who works on them: what a data set is made of does not depend on these
+APART = ("source", "out", "launcher", "workers", "tasks", "stall_seconds")
 
 
 @dataclass
@@ -33,7 +36,10 @@ class PrepareSettings:
         frames in which the codec must find the face.
     require_audio: refuse videos and clips without sound.
     shard_size: clips in a shard at most. limit: use only the first so many videos.
-    workers: processes; 0 does everything in this one.
+    launcher: who runs the tasks; workers: processes at a time, None as many as there is room for, and
+        for launcher=local 0 does everything in this process;
+        tasks: parts the work is divided into, None as many as suit the workers.
+    stall_seconds: a video at which nothing goes on for so long is given up; 0 never.
     """
 
     source: Path
@@ -53,7 +59,10 @@ class PrepareSettings:
     splits: SplitSettings = field(default_factory=SplitSettings)
     shard_size: int = 256
     limit: int | None = None
-    workers: int = 1
+    launcher: str = "local"
+    workers: int | None = 1
+    tasks: int | None = None
+    stall_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         checks = {
@@ -66,7 +75,10 @@ class PrepareSettings:
             "speaker_from": self.speaker_from in SPEAKER_FROM,
             "shard_size": self.shard_size >= 1,
             "limit": self.limit is None or self.limit >= 1,
-            "workers": self.workers >= 0,
+            "launcher": self.launcher in LAUNCHERS,
+            "workers": self.workers is None or self.workers >= 0,
+            "tasks": self.tasks is None or self.tasks >= 1,
+            "stall_seconds": self.stall_seconds >= 0,
         }
         allowed = {
             "min_seconds": "from 0.2 to clip_seconds",
@@ -75,7 +87,9 @@ class PrepareSettings:
             "detect_every": "from 1 to 12 frames",
             "min_found": "above 0 and at most 1",
             "speaker_from": f"one of {', '.join(SPEAKER_FROM)}",
+            "launcher": f"one of {', '.join(LAUNCHERS)}",
             "workers": "0 or more",
+            "stall_seconds": "0 or more",
         }
         for name, good in checks.items():
             if not good:
@@ -84,11 +98,19 @@ class PrepareSettings:
 
     def request(self) -> dict[str, Any]:
         """Everything that shapes the data set, as plain values; leaves out where it is and who works."""
-        apart = {"source", "out", "workers", "splits"}
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*APART, "splits")}
         return plain | {f"splits.{f.name}": getattr(self.splits, f.name) for f in fields(self.splits)}
 
     def extraction(self) -> dict[str, Any]:
         """The part of ``request`` that shapes what is read off one video."""
         later = ("splits.", "shard_size", "limit", "speaker_from")
         return {name: value for name, value in self.request().items() if not name.startswith(later)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, from which ``from_dict`` makes the same settings elsewhere."""
+        return asdict(self) | {"source": str(self.source.absolute()), "out": str(self.out.absolute())}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        paths = {name: Path(value[name]) for name in ("source", "out")}
+        return cls(**{**value, **paths, "splits": SplitSettings(**value["splits"])})

@@ -13,6 +13,7 @@ def split_speakers(
     test: float = 0.1,
     pinned: Mapping[str, Iterable[str]] | None = None,
     seed: int = 0,
+    before: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, list[str]]:
     """Assign every speaker to one split; returns split -> sorted speakers, empty splits left out.
 
@@ -20,10 +21,18 @@ def split_speakers(
     more a share above 0 gives at least one, and one always stays in train; with fewer, all of them
     are trained on, as nothing can be held out.
     pinned: split -> speakers that belong there whatever the shares say; they count towards them.
+    before: split -> speakers of a data set that grows; they stay where they are.
     The others are ranked by a hash of ``seed`` and name, so that the order of files does not matter.
     """
     speakers = sorted(set(speakers))
     chosen = _pins(pinned or {}, speakers)
+    for split, names in (before or {}).items():
+        for name in names:
+            if chosen.setdefault(name, split) != split:
+                raise UserError(
+                    f"speaker {name!r} is in the shards of {split} already and cannot be pinned to {chosen[name]}; "
+                    "prepare the data set anew, elsewhere"
+                )
     free = [speaker for speaker in speakers if speaker not in chosen]
     free.sort(key=lambda speaker: hashlib.sha256(f"{seed}:{speaker}".encode()).digest())
     held_out = {"test": _count(test, "test", len(speakers)), "val": _count(val, "val", len(speakers))}

@@ -1,0 +1,43 @@
+"""Small pictures of a few clips, and of videos that were refused, for the pages that show a data set."""
+
+import base64
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from moda.data_prep.records import VideoRecord
+
+MOST = 240  # clips of one run that are shown
+OF_A_REASON = 12  # refused videos that are shown for one reason
+REFUSED = "refused.jpg"  # beside item.json, of a video without a clip
+
+
+def pictures_of(records: Sequence[VideoRecord], videos: Path) -> list[VideoRecord]:
+    """``records`` with pictures, of clips spread evenly over all of them. videos: holds DIGEST/KEY.jpg."""
+    total = sum(len(record.item.clips) for record in records)
+    step = max(1, -(-total // MOST))
+    number, shown = 0, defaultdict(int)
+    found = []
+    for record in records:
+        pictures: dict[str, str] = {}
+        for clip in record.item.clips:
+            if number % step == 0:
+                pictures[clip.key] = _embedded(videos / record.digest / f"{clip.key}.jpg")
+            number += 1
+        refused = videos / record.digest / REFUSED
+        if not record.item.clips and refused.is_file() and shown[kind_of(record)] < OF_A_REASON:
+            shown[kind_of(record)] += 1
+            pictures[""] = _embedded(refused)
+        found.append(replace(record, pictures=pictures))
+    return found
+
+
+def kind_of(record: VideoRecord) -> str:
+    """The reason of a refused video without its numbers, under which it is counted."""
+    reason = (record.item.rejected or "").split(" s: ", 1)[-1]
+    return "".join("0" if character.isdigit() else character for character in reason)
+
+
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
