@@ -104,10 +104,9 @@ class _Worker:
                 context = get_context("spawn")  # the libraries at work here do not survive a fork
                 self._pipe, theirs = context.Pipe()
                 self._ready = False
-                self._process = context.Process(
-                    target=_serve, args=(theirs, self.work, self.index, self.load), daemon=True
-                )
-                self._process.start()
+                process = context.Process(target=_serve, args=(theirs, self.work, self.index, self.load), daemon=True)
+                process.start()
+                self._process = process
                 theirs.close()
         if not self._ready:
             self._pipe.recv()  # loaded

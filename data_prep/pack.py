@@ -10,7 +10,8 @@ import numpy as np
 
 from moda.data.schema import SPLITS, ClipRecord, DatasetManifest, Shard
 from moda.data.writer import Sample, dataset_fingerprint, plan_shards, write_shard
-from moda.data_prep.extract import ClipItem, Extractor
+from moda.data_prep.extract import Extractor
+from moda.data_prep.items import ClipItem
 from moda.data_prep.records import VideoRecord, write_records
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.errors import UserError
@@ -109,8 +110,8 @@ def _samples(
             num_frames=clip.num_frames,
             fps=FPS,
             crop=clip.crop,
-            emotion=labels.emotion,
-            emotion_intensity=labels.intensity,
+            emotion=labels.emotion or clip.emotion,
+            emotion_intensity=labels.intensity if labels.emotion else clip.intensity,
             quality=clip.quality,
             notes=(*clip.notes, *labels.notes),
         )

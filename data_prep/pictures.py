@@ -5,15 +5,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from moda.data_prep.records import VideoRecord
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from moda.data_prep.records import VideoRecord
+
+SIDE = 128  # pixels
 
 MOST = 240  # clips of one run that are shown
 OF_A_REASON = 12  # refused videos that are shown for one reason
 REFUSED = "refused.jpg"  # beside item.json, of a video without a clip
 
 
-def pictures_of(records: Sequence[VideoRecord], videos: Path) -> list[VideoRecord]:
+def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRecord]":
     """``records`` with pictures, of clips spread evenly over all of them. videos: holds DIGEST/KEY.jpg."""
     total = sum(len(record.item.clips) for record in records)
     step = max(1, -(-total // MOST))
@@ -33,10 +40,21 @@ def pictures_of(records: Sequence[VideoRecord], videos: Path) -> list[VideoRecor
     return found
 
 
-def kind_of(record: VideoRecord) -> str:
+def kind_of(record: "VideoRecord") -> str:
     """The reason of a refused video without its numbers, under which it is counted."""
     reason = (record.item.rejected or "").split(" s: ", 1)[-1]
     return "".join("0" if character.isdigit() else character for character in reason)
+
+
+def small_picture(frame: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) with its longer side at ``SIDE``."""
+    scale = SIDE / max(frame.shape[:2])
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """uint8 RGB to a JPEG file."""
+    path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
 
 
 def _embedded(path: Path) -> str:

@@ -148,8 +148,7 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
 
 def state_of_models(settings: PrepareSettings, models: Extractor) -> str:
     """Names everything that what is read off a video depends on, beside the video."""
-    versions = {"codec": models.codec.fingerprint, "audio": models.encoder.fingerprint}
-    return sha256(json.dumps([settings.extraction(), versions], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([settings.extraction(), models.fingerprints], sort_keys=True).encode()).hexdigest()
 
 
 def _begin(out: Path) -> WorkFolder:
@@ -163,10 +162,7 @@ def _begin(out: Path) -> WorkFolder:
 
 def _request(settings: PrepareSettings, models: Extractor) -> dict[str, Any]:
     """What was asked for, to recognise a data set that can be added to."""
-    request = settings.request() | {
-        "codec_fingerprint": models.codec.fingerprint,
-        "audio_fingerprint": models.encoder.fingerprint,
-    }
+    request = settings.request() | {f"{name}_fingerprint": value for name, value in models.fingerprints.items()}
     return json.loads(json.dumps(request))  # the form in which it is found again
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moda.data.schema import DatasetManifest
-from moda.data_prep.extract import VideoItem
+from moda.data_prep.items import VideoItem
 from moda.data_prep.sources import Labels
 from moda.errors import UserError
 from moda.files import atomic_path

@@ -25,6 +25,48 @@ class SplitSettings:
 
 
 @dataclass
+class QualitySettings:
+    """Limits beyond which a clip is refused; None measures without refusing.
+
+    pitch, yaw, roll (degrees) and translation (the layout's units): standard deviation of the change from
+        frame to frame. min_sharpness: see ``sharpness``. max_occlusion: part of the face that is covered.
+    max_faces: at one time. max_camera_motion: sizes of the face in a second. min_speech: part of the clip in
+        which somebody speaks. min_sync: correlation or Sync-C, whichever is measured.
+    max_sync_offset: frames that remain. same_person: whether a clip must show one person from start to end.
+    correct_sync: whether sound that is clearly early or late is moved.
+    """
+
+    pitch: float | None = 0.9
+    yaw: float | None = 1.0
+    roll: float | None = 0.7
+    translation: float | None = 0.01
+    min_sharpness: float | None = None
+    max_occlusion: float | None = None
+    max_faces: int | None = None
+    max_camera_motion: float | None = None
+    min_speech: float | None = None
+    min_sync: float | None = None
+    max_sync_offset: int | None = None
+    same_person: bool = True
+    correct_sync: bool = True
+
+
+@dataclass
+class NetworkSettings:
+    """Networks beside the codec: ``auto``, where they are on the machine, or ``none``."""
+
+    identity: str = "auto"
+    emotion: str = "auto"
+    voice: str = "auto"
+    sync: str = "auto"
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if getattr(self, f.name) not in ("auto", "none"):
+                raise UserError(f"networks.{f.name}={getattr(self, f.name)} must be auto or none")
+
+
+@dataclass
 class PrepareSettings:
     """What ``conf/prepare.yaml`` holds. Times are in seconds, sizes in pixels.
 
@@ -35,6 +77,7 @@ class PrepareSettings:
     min_face: size of the smallest face that is used, in the source; min_found: share of a clip's
         frames in which the codec must find the face.
     require_audio: refuse videos and clips without sound.
+    emotion_sure: probability from which an emotion that is seen counts where no label gives one.
     shard_size: clips in a shard at most. limit: use only the first so many videos.
     launcher: who runs the tasks; workers: processes at a time, None as many as there is room for, and
         for launcher=local 0 does everything in this process;
@@ -55,6 +98,9 @@ class PrepareSettings:
     min_face: int = 40
     min_found: float = 0.9
     require_audio: bool = True
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    emotion_sure: float = 0.6
     speaker_from: str = "parent"
     splits: SplitSettings = field(default_factory=SplitSettings)
     shard_size: int = 256
@@ -73,6 +119,7 @@ class PrepareSettings:
             "min_face": self.min_face >= 1,
             "min_found": 0 < self.min_found <= 1,
             "speaker_from": self.speaker_from in SPEAKER_FROM,
+            "emotion_sure": 0 < self.emotion_sure <= 1,
             "shard_size": self.shard_size >= 1,
             "limit": self.limit is None or self.limit >= 1,
             "launcher": self.launcher in LAUNCHERS,
@@ -86,6 +133,7 @@ class PrepareSettings:
             "crop_margin": "from 1 to 10",
             "detect_every": "from 1 to 12 frames",
             "min_found": "above 0 and at most 1",
+            "emotion_sure": "above 0 and at most 1",
             "speaker_from": f"one of {', '.join(SPEAKER_FROM)}",
             "launcher": f"one of {', '.join(LAUNCHERS)}",
             "workers": "0 or more",
@@ -98,8 +146,11 @@ class PrepareSettings:
 
     def request(self) -> dict[str, Any]:
         """Everything that shapes the data set, as plain values; leaves out where it is and who works."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*APART, "splits")}
-        return plain | {f"splits.{f.name}": getattr(self.splits, f.name) for f in fields(self.splits)}
+        parts = ("splits", "quality", "networks")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*APART, *parts)}
+        for part in parts:
+            plain |= {f"{part}.{name}": value for name, value in asdict(getattr(self, part)).items()}
+        return plain
 
     def extraction(self) -> dict[str, Any]:
         """The part of ``request`` that shapes what is read off one video."""
@@ -113,4 +164,6 @@ class PrepareSettings:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
         paths = {name: Path(value[name]) for name in ("source", "out")}
-        return cls(**{**value, **paths, "splits": SplitSettings(**value["splits"])})
+        parts = {"splits": SplitSettings, "quality": QualitySettings, "networks": NetworkSettings}
+        made = {name: part(**value[name]) for name, part in parts.items()}
+        return cls(**{**value, **paths, **made})

@@ -21,7 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moda.data_prep.extract import Extractor, VideoItem
+from moda.data_prep.extract import Extractor
+from moda.data_prep.items import VideoItem
 from moda.data_prep.journal import Journal, Line
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.sources import Labels, Source, state_of

@@ -108,6 +108,9 @@ class BrightnessCodec:
             raise UserError("no frame shows a face")
         return EncodedClip(motion, np.ones(3, np.float32), found)
 
+    def lip_aperture(self, motion: np.ndarray) -> np.ndarray:
+        return motion[:, 0]
+
 
 class PeakEncoder:
     """The largest sample of each frame."""

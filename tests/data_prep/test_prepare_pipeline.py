@@ -190,8 +190,8 @@ def test_a_long_video_becomes_clips_that_follow_each_other(settings: PrepareSett
     records = sorted(
         (ClipRecord.from_dict(json.loads(c["json"])) for c in samples(settings.out).values()), key=lambda r: r.start
     )
-    assert [record.num_frames for record in records] == [37, 36, 37]
-    assert [record.start for record in records] == [0, 37 / 25, 73 / 25]
+    assert [record.num_frames for record in records] == [50, 30, 30]
+    assert [record.start for record in records] == [0, 50 / 25, 80 / 25]
     clips = samples(settings.out)
     brightness = np.concatenate([array(clips[record.key]["motion.npy"])[:, 0] for record in records])
     assert np.abs(brightness - np.arange(130, 240) / 255).max() < 0.015  # every frame once, in order
@@ -250,7 +250,7 @@ def test_a_full_disk_stops_the_run_and_blames_no_video(people, settings: Prepare
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("moda.data_prep.extract.np.savez", full)
+        patch.setattr("moda.data_prep.clip.np.savez", full)
         with pytest.raises(UserError, match="No space left on device"):
             prepare(settings)
     prepare(settings)

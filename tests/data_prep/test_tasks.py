@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from moda.data_prep import local
-from moda.data_prep.extract import Extractor, VideoItem
+from moda.data_prep.extract import Extractor
+from moda.data_prep.items import VideoItem
 from moda.data_prep.journal import Line, Speed
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.sources import Labels, Source
