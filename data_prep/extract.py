@@ -85,7 +85,7 @@ class _Reading:
         settings = self.extractor.settings
         info = probe(self.source.path)
         with self.clock("sound"):
-            waveform = self._sound(info.has_audio)
+            waveform = self._sound(info.has_audio or self.source.sound is not None)
         if waveform is None:
             self.item.notes.append("no sound")
         with self.clock("decode"):
@@ -172,7 +172,7 @@ class _Reading:
         if not has_audio and required:
             raise UserError("it has no sound track")
         try:
-            return load_audio(self.source.path, allow_cut=True) if has_audio else None
+            return load_audio(self.source.sound or self.source.path, allow_cut=True) if has_audio else None
         except UserError:
             if required:
                 raise

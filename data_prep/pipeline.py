@@ -17,6 +17,7 @@ from typing import Any
 
 from moda.data.schema import MANIFEST_NAME, DatasetManifest
 from moda.data_prep import launch
+from moda.data_prep.corpora import get_corpus
 from moda.data_prep.extract import Extractor
 from moda.data_prep.pack import pack, without_repeats
 from moda.data_prep.pictures import pictures_of
@@ -25,12 +26,13 @@ from moda.data_prep.report import describe, rejection_lines, summary_lines, writ
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
 from moda.data_prep.sources import Source, find_sources, read_labels
-from moda.data_prep.splits import split_speakers
+from moda.data_prep.speakers import alike_across, join_speakers
+from moda.data_prep.splits import denied_speakers, read_deny_list, split_speakers
 from moda.data_prep.tasks import WORK, WorkFolder, WorkList, is_same, plan_tasks, run_task
 from moda.errors import UserError
 
 # a data set that grows need not keep to these
-MAY_DIFFER = ("limit", "shard_size", "splits.pinned")
+MAY_DIFFER = ("limit", "shard_size", "splits.pinned", "splits.deny")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> Datase
     anything else.
     """
     models = Extractor.of(settings)
+    if settings.speaker_from == "face" and models.networks.identity is None:
+        raise UserError("speaker_from=face needs a network that knows faces again; run: moda weights get dlib_faces")
+    if settings.splits.deny is not None:
+        read_deny_list(settings.splits.deny)  # now, not in the end
     found = _look(settings, models)
     if found.known.manifest is not None and not found.missing:
         shutil.rmtree(settings.out / WORK, ignore_errors=True)
@@ -111,7 +117,8 @@ def _count(settings: PrepareSettings) -> int | None:
 
 def _look(settings: PrepareSettings, models: Extractor) -> "Found":
     """What there is to do."""
-    sources = find_sources(settings.source)[: settings.limit]
+    folder = settings.source
+    sources = (get_corpus(settings.corpus).find(folder) if settings.corpus else find_sources(folder))[: settings.limit]
     request = _request(settings, models)
     known = _known(settings.out, request)
     return Found(known, _missing(sources, known), request)
@@ -133,12 +140,16 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
         print("\n".join(rejection_lines(new)))
         shutil.rmtree(work.path)
         raise UserError(f"no clip can be made of the {len(new)} videos in {settings.source}, for the reasons above")
+    recognizer = models.networks.identity
+    if settings.speaker_from == "face" and recognizer is not None:
+        new = join_speakers(new, known.records.values(), recognizer.apart)
     new = pictures_of(new, work.path / "videos")
     everything = [*known.records.values(), *new]
     splits = _splits(settings, everything, known.manifest)
     manifest = pack(settings, models, request, new, splits, work.path / "videos", known.manifest)
     everything = list({record.digest: record for record in everything}.values())
-    report = describe(request, everything, manifest)
+    alike = alike_across(everything, splits, recognizer.apart) if recognizer is not None else []
+    report = describe(request, everything, manifest, [*models.networks.notes, *map(_describe_alike, alike)])
     write_report(settings.out, report, everything)
     manifest.save(settings.out)
     shutil.rmtree(work.path)
@@ -211,5 +222,14 @@ def _splits(
     settings: PrepareSettings, records: Sequence[VideoRecord], before: DatasetManifest | None
 ) -> dict[str, list[str]]:
     s = settings.splits
-    speakers = {record.labels.speaker for record in records if record.item.clips}
-    return split_speakers(speakers, s.val, s.test, s.pinned, s.seed, before.splits if before else None)
+    used = [(record.labels.speaker, record.file) for record in records if record.item.clips]
+    pinned = {split: list(names) for split, names in s.pinned.items()}
+    if s.deny is not None:
+        pinned["test"] = [*pinned.get("test", []), *denied_speakers(used, read_deny_list(s.deny))]
+    return split_speakers(
+        {speaker for speaker, _ in used}, s.val, s.test, pinned, s.seed, before.splits if before else None
+    )
+
+
+def _describe_alike(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} (train) and {pair[1]} (held out) look like one person; pin them to one split, or use speaker_from=face"

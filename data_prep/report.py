@@ -1,7 +1,7 @@
 """What a preparation did: report.json, report.html and the lines printed at the end."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ PAGE_NAME = "report.html"
 MAX_THUMBNAILS = 240  # on the page, which holds them itself
 
 
-def describe(request: dict[str, Any], videos: Sequence[VideoRecord], manifest: DatasetManifest) -> dict[str, Any]:
-    """The report as plain values. ``request`` is what the run was asked for."""
+def describe(
+    request: Mapping[str, Any], videos: Sequence[VideoRecord], manifest: DatasetManifest, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The report as plain values. request: what the run was asked for. notes: what a reader should know beside."""
     split_of = {speaker: split for split, names in manifest.splits.items() for speaker in names}
     used = [video for video in videos if video.item.clips]
     frames = sum(shard.num_frames for shard in manifest.shards)
@@ -31,7 +33,7 @@ def describe(request: dict[str, Any], videos: Sequence[VideoRecord], manifest: D
         "videos_used": len(used),
         "speakers": len(split_of),
         "splits": _splits(manifest),
-        "notes": _notes(manifest),
+        "notes": [*_notes(manifest), *notes],
         "rejected": [{"file": video.file, "reason": video.item.reason} for video in videos if video.item.rejected],
         "used": [
             {

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from moda.data_prep.corpora import get_corpus
 from moda.data_prep.sources import SPEAKER_FROM
 from moda.data_prep.splits import split_speakers
 from moda.errors import UserError
@@ -16,12 +17,13 @@ APART = ("source", "out", "launcher", "workers", "tasks", "stall_seconds")
 
 @dataclass
 class SplitSettings:
-    """Arguments of ``splits.split_speakers``."""
+    """Arguments of ``splits.split_speakers``; deny: a text file, see ``splits.read_deny_list``."""
 
     val: float = 0.1
     test: float = 0.1
     pinned: dict[str, list[str]] = field(default_factory=dict)
     seed: int = 0
+    deny: str | None = None
 
 
 @dataclass
@@ -71,6 +73,7 @@ class PrepareSettings:
     """What ``conf/prepare.yaml`` holds. Times are in seconds, sizes in pixels.
 
     codec, audio, detector: component specs for ``moda.build.build``.
+    corpus: name of the corpus that source is, None for any folder of videos.
     clip_seconds, min_seconds: longest and shortest clip.
     video_size: side of the stored crops; crop_margin: side of the crop over the size of the face.
     detect_every: frames from one look for faces to the next while cutting clips.
@@ -90,6 +93,7 @@ class PrepareSettings:
     codec: dict[str, Any]
     audio: dict[str, Any]
     detector: dict[str, Any]
+    corpus: str | None = None
     clip_seconds: float = 10.0
     min_seconds: float = 1.0
     video_size: int = 512
@@ -142,6 +146,8 @@ class PrepareSettings:
         for name, good in checks.items():
             if not good:
                 raise UserError(f"{name}={getattr(self, name)} must be {allowed.get(name, '1 or more')}")
+        if self.corpus is not None:
+            get_corpus(self.corpus)
         split_speakers([], self.splits.val, self.splits.test)  # refuses wrong shares now, not in the end
 
     def request(self) -> dict[str, Any]:
@@ -154,7 +160,7 @@ class PrepareSettings:
 
     def extraction(self) -> dict[str, Any]:
         """The part of ``request`` that shapes what is read off one video."""
-        later = ("splits.", "shard_size", "limit", "speaker_from")
+        later = ("splits.", "shard_size", "limit", "speaker_from", "corpus")
         return {name: value for name, value in self.request().items() if not name.startswith(later)}
 
     def to_dict(self) -> dict[str, Any]:

@@ -33,12 +33,14 @@ class Labels:
 class Source:
     """A video file. ``relative`` is its path below the source folder, with ``/``.
 
-    labels: what a corpus' own lists say of it; None where folders and a sidecar file say it.
+    labels: what a corpus' own lists say of it; None where folders and a sidecar file say it. sound: the file that
+    its sound is in, where that is another one.
     """
 
     path: Path
     relative: str
     labels: Labels | None = None
+    sound: Path | None = None
 
     @property
     def name(self) -> str:

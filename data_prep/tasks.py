@@ -224,10 +224,10 @@ def _age(path: Path) -> float | None:
 def _source_to_list(source: Source) -> list[Any]:
     labels = source.labels
     values = None if labels is None else [labels.speaker, labels.emotion, labels.intensity, list(labels.notes)]
-    return [str(source.path), source.relative, values]
+    return [str(source.path), source.relative, values, source.sound and str(source.sound)]
 
 
 def _source_from_list(entry: list[Any]) -> Source:
-    path, relative, values = entry
+    path, relative, values, sound = entry
     labels = None if values is None else Labels(*values[:3], notes=tuple(values[3]))
-    return Source(Path(path), relative, labels)
+    return Source(Path(path), relative, labels, Path(sound) if sound else None)
