@@ -40,10 +40,11 @@ def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRe
     return found
 
 
-def kind_of(record: "VideoRecord") -> str:
-    """The reason of a refused video without its numbers, under which it is counted."""
-    reason = (record.item.rejected or "").split(" s: ", 1)[-1]
-    return "".join("0" if character.isdigit() else character for character in reason)
+def kind_of(record: "VideoRecord", reason: str | None = None) -> str:
+    """A reason without its numbers, under which it is counted; by default why nothing of the video is used."""
+    if reason is None:
+        reason = (record.item.left_out or [record.item.rejected or ""])[0]
+    return "".join("0" if character.isdigit() else character for character in reason.split(" s: ", 1)[-1])
 
 
 def small_picture(frame: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ COMMANDS = {
     "synthesize": ("moda.cli.synthesize", "render a talking-head corpus with known motion"),
     "prepare": ("moda.cli.prepare", "a folder of videos to shards             (Hydra overrides)"),
     "prepare-task": ("moda.cli.prepare_task", "one task of a preparation, as its jobs call it"),
+    "inspect": ("moda.cli.inspect", "a page that shows what is in a prepared data set"),
     "lint": ("moda.cli.lint", "verify a prepared data set"),
     "train": ("moda.cli.train", "train task=motion_vae or task=dit         (Hydra overrides)"),
     "export": ("moda.cli.export", "any checkpoint as safetensors and JSON, any average"),
