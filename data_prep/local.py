@@ -149,6 +149,8 @@ def _serve(connection: Connection, work: WorkFolder, index: int, load: Callable[
         connection.recv()
         connection.send(str(error))
         return
+    if (torch := sys.modules.get("torch")) is not None:  # of a codec, an encoder or a network that judges
+        torch.set_num_threads(1)
     connection.send("ready")
     while True:
         try:
