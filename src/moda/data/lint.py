@@ -244,8 +244,10 @@ def _wrong_records(root: Path, manifest: DatasetManifest, reports: list[ShardRep
         except (ValueError, KeyError, TypeError) as error:
             yield Finding(name, None, f"it is damaged ({error})")
             return
-        yield from (Finding(name, key, "the clip is named twice") for key in keys if key in named)
-        named |= set(keys)
+        for key in keys:
+            if key in named:
+                yield Finding(name, key, "the clip is named twice")
+            named.add(key)
     there = {key for report in reports for key in report.keys}
     if manifest.videos:
         yield from (Finding(MANIFEST_NAME, key, "no source video names the clip") for key in sorted(there - named))
