@@ -18,12 +18,3 @@ def split(start: int, stop: int, longest: int, shortest: int) -> list[tuple[int,
     count = -(-(stop - start) // longest)
     edges = np.linspace(start, stop, count + 1).round().astype(int).tolist()
     return [(a, b) for a, b in itertools.pairwise(edges) if b - a >= shortest]
-
-
-def segment(frames: list[int], every: int, num_frames: int) -> tuple[int, int]:
-    """Frames [start, stop) that a track covers, of which every ``every``-th frame was looked at.
-
-    A track that was still there at the last look of a video lasts to the end of it.
-    """
-    start, last = frames[0], frames[-1]
-    return start, num_frames if last + every >= num_frames else last + 1

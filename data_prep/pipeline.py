@@ -1,162 +1,235 @@
-"""The run: every video once, in worker processes, then shards, manifest and report.
+"""The run: every video once, in the tasks of a launcher, then shards, manifest and report.
 
-    OUT/.work/DIGEST/      what was read off one video, complete (it has item.json) or not there
-    OUT/dataset.json       written last; with it the data set is finished and .work goes
+    OUT/.work/       what has been read so far (``moda.data_prep.tasks``); goes when all of it is in shards
+    OUT/dataset.json written last: with it the data set is whole, and what is in it is never written again
 
-An interrupted run goes on with the videos that are missing.
+The same command again reads what is missing, and what has been added to the source since.
 """
 
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from moda.data.schema import MANIFEST_NAME, SPLITS, ClipRecord, DatasetManifest, Shard
-from moda.data.writer import Sample, dataset_fingerprint, plan_shards, write_shard
-from moda.data_prep.extract import ClipItem, Extractor
-from moda.data_prep.report import REPORT_NAME, VideoLine, describe, rejection_lines, summary_lines, write_report
-from moda.data_prep.settings import FPS, PrepareSettings
-from moda.data_prep.sources import Source, find_sources, read_labels, state_of
-from moda.data_prep.splits import split_speakers
-from moda.data_prep.workers import extract_all
+from moda.data.schema import MANIFEST_NAME, DatasetManifest
+from moda.data_prep import launch
+from moda.data_prep.corpora import get_corpus
+from moda.data_prep.extract import Extractor
+from moda.data_prep.pack import pack, without_repeats
+from moda.data_prep.pictures import pictures_of
+from moda.data_prep.records import VideoRecord, read_records
+from moda.data_prep.report import describe, rejection_lines, summary_lines, write_report
+from moda.data_prep.settings import PrepareSettings
+from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
+from moda.data_prep.sources import Source, find_sources, read_labels
+from moda.data_prep.speakers import alike_across, join_speakers
+from moda.data_prep.splits import denied_speakers, read_deny_list, split_speakers
+from moda.data_prep.tasks import WORK, WorkFolder, WorkList, is_same, plan_tasks, run_task
 from moda.errors import UserError
-from moda.files import read_json
-from moda.motion.statistics import StatisticsAccumulator
 
-WORK = ".work"
+# a data set that grows need not keep to these
+MAY_DIFFER = ("limit", "shard_size", "splits.pinned", "splits.deny")
 
 
-def prepare(settings: PrepareSettings) -> DatasetManifest:
-    """Turn the videos below ``settings.source`` into a data set at ``settings.out``.
+@dataclass(frozen=True)
+class Known:
+    """The data set that stands at ``out`` already, or nothing."""
 
-    A finished data set made from the same files with the same settings is returned as it is. Raises
-    UserError when no clip is usable, and when ``out`` holds anything else.
+    manifest: DatasetManifest | None
+    records: Mapping[str, VideoRecord]  # by digest
+
+
+@dataclass(frozen=True)
+class Found:
+    """missing: videos that are not in the data set yet. request: what the data set is asked to be."""
+
+    known: Known
+    missing: list[Source]
+    request: Mapping[str, Any]
+
+
+def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> DatasetManifest | None:
+    """Turn the videos below ``settings.source`` into a data set at ``settings.out``, or add to it those it lacks.
+
+    cluster: what launcher=slurm asks for. None where a launcher has taken the work elsewhere. Raises
+    UserError when no clip is usable, and when ``out`` holds a data set made with other settings, or
+    anything else.
     """
-    sources = find_sources(settings.source)[: settings.limit]
     models = Extractor.of(settings)
-    request = _request(settings, models, sources)
-    if (manifest := _finished(settings.out, request)) is not None:
+    if settings.speaker_from == "face" and models.networks.identity is None:
+        raise UserError("speaker_from=face needs a network that knows faces again; run: moda weights get dlib_faces")
+    if settings.splits.deny is not None:
+        read_deny_list(settings.splits.deny)  # now, not in the end
+    found = _look(settings, models)
+    if found.known.manifest is not None and not found.missing:
         shutil.rmtree(settings.out / WORK, ignore_errors=True)
-        count = sum(shard.num_samples for shard in manifest.shards)
+        count = sum(shard.num_samples for shard in found.known.manifest.shards)
         print(f"nothing to do: {settings.out} holds this data set, {count} clips")
-        return manifest
+        return found.known.manifest
+    work = _begin(settings.out)
+    with work.lock():
+        if settings.launcher == "slurm":
+            refuse_queued(work)
+        state = state_of_models(settings, models)
+        todo = [source for source in found.missing if work.item(source, state) is None]
+        if len(todo) < len(found.missing):
+            print(f"going on: {len(found.missing) - len(todo)} of {len(found.missing)} videos were finished before")
+        if todo:
+            plan = WorkList(settings, state, plan_tasks(todo, settings.workers or 1, _count(settings)), time.time())
+            work.save(plan)
+            if not launch.run(work, plan, models, cluster):
+                return None
+        return finish(settings, models, work, found)
 
-    work = settings.out / WORK
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to out={settings.out}: {error.strerror}; choose another folder") from error
-    versions = {name: request[name] for name in ("codec_fingerprint", "audio_fingerprint")}
-    state = sha256(json.dumps(settings.extraction() | versions, sort_keys=True).encode()).hexdigest()
-    items = extract_all(settings, sources, work, state, models if settings.workers == 0 else None)
-    videos = [VideoLine(s, items[s.digest], read_labels(s, settings.speaker_from)) for s in sources]
-    if not any(video.item.clips for video in videos):
-        print("\n".join(rejection_lines(videos)))
-        shutil.rmtree(work)
-        raise UserError(f"no clip can be made of the {len(videos)} videos in {settings.source}, for the reasons above")
 
-    manifest = _pack(settings, models, videos, work)
-    report = describe(request, videos, manifest)
-    write_report(settings.out, report, videos, work)
+def run_planned(out: Path, number: int) -> None:
+    """Task ``number`` of the work at ``out``, in this process."""
+    work = WorkFolder.of(out)
+    plan = work.load()
+    if not 0 <= number < len(plan.tasks):
+        raise UserError(f"{out} has no task {number}: they count from 0 to {len(plan.tasks) - 1}")
+    run_task(work, plan, number, Extractor.of(plan.settings))
+
+
+def finish_planned(out: Path) -> None:
+    """Put what the tasks at ``out`` have read into shards; a UserError where they have left a video unread."""
+    work = WorkFolder.of(out)
+    plan = work.load()
+    models = Extractor.of(plan.settings)
+    with work.lock():
+        planned = [source for task in plan.tasks for source in task]
+        unread = [source for source in planned if work.item(source, plan.state) is None]
+        if unread:
+            raise UserError(f"{len(unread)} of {len(planned)} videos have not been read, as {unread[0].name}; "
+                            "the same moda prepare again reads them")  # fmt: skip
+        found = _look(plan.settings, models)
+        read = [source for source in found.missing if work.item(source, plan.state) is not None]
+        finish(plan.settings, models, work, replace(found, missing=read))
+
+
+def _count(settings: PrepareSettings) -> int | None:
+    return settings.tasks or (TASKS if settings.launcher == "slurm" else None)
+
+
+def _look(settings: PrepareSettings, models: Extractor) -> "Found":
+    """What there is to do."""
+    folder = settings.source
+    sources = (get_corpus(settings.corpus).find(folder) if settings.corpus else find_sources(folder))[: settings.limit]
+    request = _request(settings, models)
+    known = _known(settings.out, request)
+    return Found(known, _missing(sources, known), request)
+
+
+def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found: "Found") -> DatasetManifest:
+    """Put what was read off the missing videos into shards."""
+    sources, known, request = found.missing, found.known, found.request
+    state = state_of_models(settings, models)
+    new = []
+    for source in sources:
+        item = work.item(source, state)
+        if item is None:
+            raise UserError(f"{source.name} was not read, or has changed since; run the same command again")
+        labels = read_labels(source, settings.speaker_from)
+        new.append(VideoRecord(source.name, source.digest, item, labels))
+    new = without_repeats(new, known.records)
+    if known.manifest is None and not any(record.item.clips for record in new):
+        print("\n".join(rejection_lines(new)))
+        shutil.rmtree(work.path)
+        raise UserError(f"no clip can be made of the {len(new)} videos in {settings.source}, for the reasons above")
+    recognizer = models.networks.identity
+    if settings.speaker_from == "face" and recognizer is not None:
+        new = join_speakers(new, known.records.values(), recognizer.apart)
+    new = pictures_of(new, work.path / "videos")
+    everything = [*known.records.values(), *new]
+    splits = _splits(settings, everything, known.manifest)
+    manifest = pack(settings, models, request, new, splits, work.path / "videos", known.manifest)
+    everything = list({record.digest: record for record in everything}.values())
+    alike = alike_across(everything, splits, recognizer.apart) if recognizer is not None else []
+    report = describe(request, everything, manifest, [*models.networks.notes, *map(_describe_alike, alike)])
+    write_report(settings.out, report, everything)
     manifest.save(settings.out)
-    shutil.rmtree(work)
+    shutil.rmtree(work.path)
     print("\n".join(summary_lines(report, settings.out)))
     return manifest
 
 
-def _request(settings: PrepareSettings, models: Extractor, sources: list[Source]) -> dict[str, Any]:
-    """What was asked for, to recognise a data set that already answers it."""
-    files = "\n".join(f"{s.digest} {state_of(s.path)} {state_of(s.sidecar)}" for s in sources)
-    request = settings.request() | {
-        "codec_fingerprint": models.codec.fingerprint,
-        "audio_fingerprint": models.encoder.fingerprint,
-        "files": sha256(files.encode()).hexdigest(),
-    }
-    return json.loads(json.dumps(request))  # the form in which it is found again in the report
+def state_of_models(settings: PrepareSettings, models: Extractor) -> str:
+    """Names everything that what is read off a video depends on, beside the video."""
+    return sha256(json.dumps([settings.extraction(), models.fingerprints], sort_keys=True).encode()).hexdigest()
 
 
-def _finished(out: Path, request: dict[str, Any]) -> DatasetManifest | None:
-    """The data set at ``out`` if it answers ``request``; None if a run may begin or go on there."""
+def _begin(out: Path) -> WorkFolder:
+    work = WorkFolder.of(out)
+    try:
+        (work.path / "videos").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to out={out}: {error.strerror}; choose another folder") from error
+    return work
+
+
+def _request(settings: PrepareSettings, models: Extractor) -> dict[str, Any]:
+    """What was asked for, to recognise a data set that can be added to."""
+    request = settings.request() | {f"{name}_fingerprint": value for name, value in models.fingerprints.items()}
+    return json.loads(json.dumps(request))  # the form in which it is found again
+
+
+def _known(out: Path, request: Mapping[str, Any]) -> Known:
+    """What is at ``out``; a UserError if a run may neither begin nor go on there."""
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file; give a folder")
     if not (out / MANIFEST_NAME).is_file():
         if out.is_dir() and not (out / WORK).is_dir() and any(out.iterdir()):
             raise UserError(f"out={out} is not empty and holds no data set; give an empty or a new folder")
-        return None
+        return Known(None, {})
     manifest = DatasetManifest.load(out)
-    before = read_json(out / REPORT_NAME)["request"] if (out / REPORT_NAME).is_file() else {}
-    differing = [name for name in request if before.get(name) != request[name]]
+    before, records = read_records(out, manifest)
+    if not before:
+        raise UserError(f"out={out} holds a data set that keeps no records of its videos; give another out=")
+    differing = [name for name in request if before.get(name) != request[name] and name not in MAY_DIFFER]
     for kind in ("codec", "audio"):  # another component has another fingerprint: say it once
         if {kind, f"{kind}_fingerprint"} <= set(differing):
             differing.remove(f"{kind}_fingerprint")
-    if not differing:
-        return manifest
-    if differing == ["files"]:
-        what = "from other files: some were added, removed or changed since"
-    else:
-        what = "with other settings: " + ", ".join(
-            f"{name} was {before.get(name)!r:.60}, now {request[name]!r:.60}" for name in differing if name != "files"
-        )
-    raise UserError(f"out={out} already holds a data set, made {what}; give another out= or delete it")
+    if differing:
+        what = ", ".join(f"{name} was {before.get(name)!r:.60}, now {request[name]!r:.60}" for name in differing)
+        raise UserError(f"out={out} already holds a data set, made with other settings: {what}; "
+                        "give another out= or delete it")  # fmt: skip
+    return Known(manifest, records)
 
 
-def _pack(settings: PrepareSettings, models: Extractor, videos: list[VideoLine], work: Path) -> DatasetManifest:
-    """Write the shards of all splits; clips are spread over the shards in an order that mixes speakers."""
+def _missing(sources: Sequence[Source], known: Known) -> list[Source]:
+    """The videos that the data set does not know, or knows only as unusable in another state."""
+    missing, changed = [], []
+    for source in sources:
+        record = known.records.get(source.digest)
+        if record is None:
+            missing.append(source)
+        elif not is_same(source, record.item):
+            (changed if record.item.clips else missing).append(source)
+    if changed:
+        print(f"changed since they were read, and kept as they were: {len(changed)} videos, as {changed[0].name}")
+    there = {source.digest for source in sources}
+    gone = [record for digest, record in known.records.items() if digest not in there and record.item.clips]
+    if gone:
+        print(f"no longer in the source, and kept: {len(gone)} videos, as {gone[0].file}")
+    return missing
+
+
+def _splits(
+    settings: PrepareSettings, records: Sequence[VideoRecord], before: DatasetManifest | None
+) -> dict[str, list[str]]:
     s = settings.splits
-    speakers = {video.labels.speaker for video in videos if video.item.clips}
-    splits = split_speakers(speakers, s.val, s.test, s.pinned, s.seed, s.expert)
-    split_of = {speaker: split for split, names in splits.items() for speaker in names}
-    codec, encoder = models.codec, models.encoder
-    statistics = StatisticsAccumulator(codec.layout)
-    shards: list[Shard] = []
-    for split in SPLITS:
-        shutil.rmtree(settings.out / split, ignore_errors=True)  # of a run that was stopped while packing
-        clips = [
-            (clip, video) for video in videos for clip in video.item.clips if split_of[video.labels.speaker] == split
-        ]
-        clips.sort(key=lambda pair: sha256(pair[0].key.encode()).digest())
-        for index, part in enumerate(plan_shards(len(clips), settings.shard_size) if clips else []):
-            samples = _samples(clips[part], split, work, statistics if split == "train" else None)
-            shards.append(write_shard(settings.out, split, index, samples))
-    return DatasetManifest(
-        codec=settings.codec,
-        codec_fingerprint=codec.fingerprint,
-        audio_encoder=settings.audio,
-        audio_fingerprint=encoder.fingerprint,
-        audio_layers=encoder.num_layers,
-        audio_dim=encoder.dim,
-        identity_dim=codec.identity_dim,
-        statistics=statistics.result(),
-        splits=splits,
-        shards=tuple(shards),
-        fingerprint=dataset_fingerprint(shards, settings.codec, codec.fingerprint, settings.audio, encoder.fingerprint),
+    used = [(record.labels.speaker, record.file) for record in records if record.item.clips]
+    pinned = {split: list(names) for split, names in s.pinned.items()}
+    if s.deny is not None:
+        pinned["test"] = [*pinned.get("test", []), *denied_speakers(used, read_deny_list(s.deny))]
+    return split_speakers(
+        {speaker for speaker, _ in used}, s.val, s.test, pinned, s.seed, s.expert, before.splits if before else None
     )
 
 
-def _samples(
-    clips: list[tuple[ClipItem, VideoLine]], split: str, work: Path, statistics: StatisticsAccumulator | None
-) -> Iterator[Sample]:
-    for clip, video in clips:
-        folder, labels = work / video.source.digest, video.labels
-        record = ClipRecord(
-            key=clip.key,
-            split=split,
-            speaker=labels.speaker,
-            source=video.source.name,
-            start=clip.start / FPS,
-            num_frames=clip.num_frames,
-            fps=FPS,
-            crop=clip.crop,
-            emotion=labels.emotion,
-            quality=clip.quality,
-            notes=(*clip.notes, *labels.notes),
-        )
-        with np.load(folder / f"{clip.key}.npz", allow_pickle=False) as arrays:
-            motion, identity, audio = arrays["motion"], arrays["identity"], arrays["audio"]
-        if statistics is not None:
-            statistics.update(motion)
-        yield Sample(record, motion, identity, audio, folder / f"{clip.key}.mp4", folder / f"{clip.key}.flac")
+def _describe_alike(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} (train) and {pair[1]} (held out) look like one person; pin them to one split, or use speaker_from=face"

@@ -1,17 +1,15 @@
 """What a preparation did: report.json, report.html and the lines printed at the end."""
 
-import base64
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moda.data.schema import DatasetManifest
-from moda.data_prep.extract import VideoItem
+from moda.data_prep.records import VideoRecord
 from moda.data_prep.settings import FPS
-from moda.data_prep.sources import Labels, Source
 from moda.files import atomic_path, write_json
 from moda.progress import clock
 
@@ -20,17 +18,10 @@ PAGE_NAME = "report.html"
 MAX_THUMBNAILS = 240  # on the page, which holds them itself
 
 
-@dataclass(frozen=True)
-class VideoLine:
-    """One video, what was read off it, and whose it is."""
-
-    source: Source
-    item: VideoItem
-    labels: Labels
-
-
-def describe(request: dict[str, Any], videos: list[VideoLine], manifest: DatasetManifest) -> dict[str, Any]:
-    """The report as plain values. ``request`` is what the run was asked for."""
+def describe(
+    request: Mapping[str, Any], videos: Sequence[VideoRecord], manifest: DatasetManifest, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The report as plain values. request: what the run was asked for. notes: what a reader should know beside."""
     split_of = {speaker: split for split, names in manifest.splits.items() for speaker in names}
     used = [video for video in videos if video.item.clips]
     frames = sum(shard.num_frames for shard in manifest.shards)
@@ -42,13 +33,11 @@ def describe(request: dict[str, Any], videos: list[VideoLine], manifest: Dataset
         "videos_used": len(used),
         "speakers": len(split_of),
         "splits": _splits(manifest),
-        "notes": _notes(manifest),
-        "rejected": [
-            {"file": video.source.name, "reason": video.item.reason} for video in videos if video.item.rejected
-        ],
+        "notes": [*_notes(manifest), *notes],
+        "rejected": [{"file": video.file, "reason": video.item.reason} for video in videos if video.item.rejected],
         "used": [
             {
-                "file": video.source.name,
+                "file": video.file,
                 "speaker": video.labels.speaker,
                 "emotion": video.labels.emotion,
                 "split": split_of[video.labels.speaker],
@@ -89,24 +78,27 @@ def summary_lines(report: dict[str, Any], out: Path) -> list[str]:
     ]
 
 
-def rejection_lines(videos: list[VideoLine]) -> list[str]:
+def rejection_lines(videos: Sequence[VideoRecord]) -> list[str]:
     """What is printed when no video can be used."""
-    return _table("not used:", {video.source.name: video.item.reason for video in videos})
+    return _table("not used:", {video.file: video.item.reason for video in videos})
 
 
-def write_report(out: Path, report: dict[str, Any], videos: list[VideoLine], work: Path) -> None:
-    """Write report.json and report.html; ``work`` holds KEY.jpg of each clip in the folder of its video."""
+def write_report(out: Path, report: dict[str, Any], videos: Sequence[VideoRecord]) -> None:
+    """Write report.json and report.html."""
     write_json(out / REPORT_NAME, report)
     pictures = [
-        {"file": video.source.name, "key": clip.key, "data": _embedded(work / video.source.digest / f"{clip.key}.jpg")}
+        {"file": video.file, "data": f"data:image/jpeg;base64,{picture}"}
         for video in videos
-        for clip in video.item.clips
+        if video.item.clips
+        for picture in video.pictures.values()
     ]
     step = max(1, -(-len(pictures) // MAX_THUMBNAILS))  # spread evenly over a set that is too large
     environment = Environment(
         loader=PackageLoader("moda.data_prep"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("report.html.j2").render(report=report, pictures=pictures[::step], step=step)
+    page = environment.get_template("report.html.j2").render(
+        report=report, pictures=pictures[::step], complete=len(pictures[::step]) == report["clips"]
+    )
     with atomic_path(out / PAGE_NAME) as temporary:
         temporary.write_text(page)
 
@@ -114,10 +106,6 @@ def write_report(out: Path, report: dict[str, Any], videos: list[VideoLine], wor
 def _table(title: str, rows: dict[str, str]) -> list[str]:
     width = max(map(len, rows), default=0)
     return [title, *(f"  {name:<{width}}  {text}" for name, text in rows.items())] if rows else []
-
-
-def _embedded(path: Path) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _splits(manifest: DatasetManifest) -> dict[str, dict[str, Any]]:
@@ -145,7 +133,7 @@ def _notes(manifest: DatasetManifest) -> list[str]:
     return [f"no {' and no '.join(missing)} split, as {reason}; splits never share a speaker"]
 
 
-def _stage_cost(videos: list[VideoLine]) -> dict[str, float]:
+def _stage_cost(videos: Sequence[VideoRecord]) -> dict[str, float]:
     """Milliseconds of one core for each frame of the videos that were used, by stage."""
     seconds: defaultdict[str, float] = defaultdict(float)
     frames = 0

@@ -3,23 +3,44 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from moda.data.schema import EMOTIONS, check_key
 from moda.errors import UserError
 from moda.files import read_json
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-SPEAKER_FROM = ("parent", "top", "file")
+SPEAKER_FROM = ("parent", "top", "file", "face")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is said of a video beside it; ``notes`` tell what was wrong with that.
+
+    intensity: of the emotion, 0 to 1, None where nothing is said.
+    """
+
+    speaker: str
+    emotion: str | None = None
+    intensity: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A video file. ``relative`` is its path below the source folder, with ``/``."""
+    """A video file. ``relative`` is its path below the source folder, with ``/``.
+
+    labels: what a corpus' own lists say of it; None where folders and a sidecar file say it. sound: the file that
+    its sound is in, where that is another one.
+    """
 
     path: Path
     relative: str
+    labels: Labels | None = None
+    sound: Path | None = None
 
     @property
     def name(self) -> str:
@@ -36,6 +57,14 @@ class Source:
         """Where a JSON file with labels may lie."""
         return self.path.with_suffix(".json")
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file, 0 where there is none."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def key(self, number: int) -> str:
         """Sample key of clip ``number``: readable, safe as a file name, and apart from every other key."""
         stem = str(PurePosixPath(self.relative).with_suffix(""))
@@ -50,7 +79,19 @@ def find_sources(folder: Path) -> list[Source]:
     """
     if not folder.is_dir():
         raise UserError(f"source={folder} is not a folder; give the folder that holds the videos")
-    found, entered = [], set()
+    found = [Source(path, path.relative_to(folder).as_posix()) for path in video_files(folder)]
+    if not found:
+        raise UserError(f"source={folder} holds no video; files ending in {', '.join(VIDEO_SUFFIXES)} are looked for")
+    return found
+
+
+def video_files(folder: Path) -> list[Path]:
+    """Paths of the videos below ``folder``, in order of name."""
+    return sorted(_walk(folder), key=os.fsencode)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    entered = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
         if real in entered:  # a link that leads back up
@@ -61,57 +102,57 @@ def find_sources(folder: Path) -> list[Source]:
         for name in files:
             path = Path(here, name)
             if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
-                found.append(Source(path, path.relative_to(folder).as_posix()))
-    if not found:
-        raise UserError(f"source={folder} holds no video; files ending in {', '.join(VIDEO_SUFFIXES)} are looked for")
-    return sorted(found, key=lambda source: os.fsencode(source.relative))
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What the sidecar and the folders say of a video; ``notes`` tell what was wrong with them."""
-
-    speaker: str
-    emotion: str | None
-    notes: tuple[str, ...] = ()
+                yield path
 
 
 def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
-    """Speaker and emotion of a video.
+    """Speaker and emotion of a video: what its corpus says, else what folders and a sidecar say.
 
-    A JSON file of the same name beside the video may hold "speaker" and "emotion" (one of
-    ``EMOTIONS``). Without a speaker there, ``speaker_from`` decides: ``parent`` takes the folder
-    that the video lies in, ``top`` the first folder below the source, ``file`` the file's own name;
-    a video directly in the source folder is its own speaker. A wrong value is noted and left out.
+    A JSON file of the same name beside the video may hold "speaker", "emotion" (one of ``EMOTIONS``)
+    and "emotion_intensity" (0 to 1). Without a speaker there, ``speaker_from`` decides: ``parent``
+    takes the folder that the video lies in, ``top`` the first folder below the source, ``file`` the
+    file's own name; a video directly in the source folder is its own speaker. ``face`` begins as ``file``
+    does, and joins the speakers whose faces are alike when all videos have been read. A wrong value is
+    noted and left out.
     """
+    if source.labels is not None:
+        return source.labels
     folders = PurePosixPath(source.relative).parts[:-1]
-    if not folders or speaker_from == "file":
+    if not folders or speaker_from in ("file", "face"):
         speaker = str(PurePosixPath(source.relative).with_suffix(""))
     else:
         speaker = folders[0] if speaker_from == "top" else "/".join(folders)
-    speaker, emotion, notes = printable(speaker), None, []
-
     sidecar = source.sidecar
-    if sidecar.is_file():
-        try:
-            value = read_json(sidecar)
-        except (UserError, OSError) as error:
-            value = {}
-            notes.append(f"sidecar {printable(sidecar.name)} was not read: {error}")
-        if not isinstance(value, dict):
-            value = {}
-            notes.append(f"sidecar {printable(sidecar.name)} was not used: it holds no JSON object")
-        if (given := value.get("speaker")) is not None:
-            if isinstance(given, str) and 0 < len(given.strip()) <= 128:
-                speaker = printable(given.strip())
-            else:
-                notes.append(f"sidecar speaker {given!r:.60} was not used: it must be a name of 1 to 128 characters")
-        if (given := value.get("emotion")) is not None:
-            if given in EMOTIONS:
-                emotion = given
-            else:
-                notes.append(f"sidecar emotion {given!r:.60} is unknown and was left out; known: {', '.join(EMOTIONS)}")
-    return Labels(speaker, emotion, tuple(notes))
+    if not sidecar.is_file():
+        return Labels(printable(speaker))
+    try:
+        value = read_json(sidecar)
+    except (UserError, OSError) as error:
+        return Labels(printable(speaker), notes=(f"sidecar {printable(sidecar.name)} was not read: {error}",))
+    if not isinstance(value, dict):
+        note = f"sidecar {printable(sidecar.name)} was not used: it holds no JSON object"
+        return Labels(printable(speaker), notes=(note,))
+    return _from_sidecar(printable(speaker), value)
+
+
+def _from_sidecar(speaker: str, value: dict[str, Any]) -> Labels:
+    emotion, intensity, notes = None, None, []
+    if (given := value.get("speaker")) is not None:
+        if isinstance(given, str) and 0 < len(given.strip()) <= 128:
+            speaker = printable(given.strip())
+        else:
+            notes.append(f"sidecar speaker {given!r:.60} was not used: it must be a name of 1 to 128 characters")
+    if (given := value.get("emotion")) is not None:
+        if given in EMOTIONS:
+            emotion = given
+        else:
+            notes.append(f"sidecar emotion {given!r:.60} is unknown and was left out; known: {', '.join(EMOTIONS)}")
+    if (given := value.get("emotion_intensity")) is not None:
+        if isinstance(given, int | float) and 0 <= given <= 1:
+            intensity = float(given)
+        else:
+            notes.append(f"sidecar emotion_intensity {given!r:.60} was left out: it must be a number from 0 to 1")
+    return Labels(speaker, emotion, intensity, tuple(notes))
 
 
 def state_of(path: Path) -> str:

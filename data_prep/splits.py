@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from moda.data.schema import SPLITS
 from moda.errors import UserError
@@ -14,6 +15,7 @@ def split_speakers(
     pinned: Mapping[str, Iterable[str]] | None = None,
     seed: int = 0,
     expert: float = 0.0,
+    before: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, list[str]]:
     """Assign every speaker to one split; returns split -> sorted speakers, empty splits left out.
 
@@ -21,10 +23,18 @@ def split_speakers(
     more a share above 0 gives at least one, and one always stays in train; with fewer, all of them
     are trained on, as nothing can be held out.
     pinned: split -> speakers that belong there whatever the shares say; they count towards them.
+    before: split -> speakers of a data set that grows; they stay where they are.
     The others are ranked by a hash of ``seed`` and name, so that the order of files does not matter.
     """
     speakers = sorted(set(speakers))
     chosen = _pins(pinned or {}, speakers)
+    for split, names in (before or {}).items():
+        for name in names:
+            if chosen.setdefault(name, split) != split:
+                raise UserError(
+                    f"speaker {name!r} is in the shards of {split} already and cannot be pinned to {chosen[name]}; "
+                    "prepare the data set anew, elsewhere"
+                )
     free = [speaker for speaker in speakers if speaker not in chosen]
     free.sort(key=lambda speaker: hashlib.sha256(f"{seed}:{speaker}".encode()).digest())
     shares = {"test": test, "val": val, "expert": expert}  # in this order, so that the last one changes no other
@@ -39,6 +49,30 @@ def split_speakers(
         raise UserError("splits.pinned leaves no speaker to train on; pin fewer of them to the others")
     found = {split: sorted(s for s in speakers if chosen[s] == split) for split in SPLITS}
     return {split: names for split, names in found.items() if names}
+
+
+def read_deny_list(path: str | Path) -> frozenset[str]:
+    """Names of those who must not be trained on, one a line; what follows a # is a remark.
+
+    A name is a speaker, the path of a video below the source, or the name of its file with or without ending.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"splits.deny={path} cannot be read ({error}); give a text file with a name on each line"
+        ) from error
+    return frozenset(name for line in lines if (name := line.partition("#")[0].strip()))
+
+
+def denied_speakers(speakers: Iterable[tuple[str, str]], deny: frozenset[str]) -> list[str]:
+    """Of pairs (speaker, video), the speakers that the list names, or of whom it names a video."""
+    denied = set()
+    for speaker, video in speakers:
+        path = PurePosixPath(video)
+        if deny & {speaker, video, path.name, path.stem, str(path.with_suffix(""))}:
+            denied.add(speaker)
+    return sorted(denied)
 
 
 def _pins(pinned: Mapping[str, Iterable[str]], speakers: list[str]) -> dict[str, str]:

@@ -27,7 +27,8 @@ class Job:
 
     folder: where it and its logs go; place: the run or sweep it belongs to. argv: what follows ``moda``
     in the command; resources: what follows it in the part that runs on all tasks. typed: the line that
-    asked for all this. array: indices of an array job, as ``0-9%2``.
+    asked for all this. array: indices of an array job, as ``0-9%2``; phases: its tasks are called three
+    times, with begin, run and end.
     """
 
     settings: JobSettings
@@ -37,6 +38,7 @@ class Job:
     typed: str
     resources: tuple[str, ...] = ()
     array: str | None = None
+    phases: bool = True
 
     @property
     def script(self) -> Path:
@@ -73,7 +75,7 @@ def render(job: Job) -> str:
         *_environment(job.settings),
         *_variables(job),
     ]
-    body = "trial.sh" if job.array else "single.sh"
+    body = "single.sh" if not job.array else "trial.sh" if job.phases else "task.sh"
     return "\n".join(lines) + "\n" + "".join(_body(name) for name in ("common.sh", body))
 
 
@@ -130,7 +132,7 @@ def _variables(job: Job) -> list[str]:
         "srun": ("srun", *label, *common, *inside.srun, *inside.prefix),
         "command": (python, "-m", "moda.cli.main", *job.argv),
     }
-    if job.array:
+    if job.array and job.phases:
         one = ("--nodes=1", "--ntasks=1", "--ntasks-per-node=1")
         arrays["srun_one"] = ("srun", *one, *common[:1], *inside.srun, *inside.prefix)
         arrays["resources"] = job.resources

@@ -31,11 +31,11 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot make the folder {final.parent}: {error.strerror}; choose another place") from error
     temporary = final.with_name(f".{final.stem}.{os.getpid()}.tmp{final.suffix}")
-    _remove(temporary)
+    remove(temporary)
     try:
         yield temporary
         if temporary.is_dir() and final.is_dir():
-            _remove(final)
+            remove(final)
         os.replace(temporary, final)
     except OSError as error:
         if error.errno not in _WRITE_FAILURES:
@@ -44,7 +44,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
             f"cannot write {final}: {error.strerror or error}; free space or choose another place"
         ) from error
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -70,7 +70,8 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -10,10 +10,11 @@ LINE_EVERY = 5.0  # seconds between plain lines
 
 @contextmanager
 def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[..., None]]:
-    """Yield ``advance(count=1, note="")`` for work of ``total`` steps.
+    """Yield ``advance(count=1, note="", rate="")`` for work of ``total`` steps.
 
     A terminal shows a bar with elapsed and remaining time; a log file gets one line every
-    ``LINE_EVERY`` seconds and one at the end.
+    ``LINE_EVERY`` seconds and one at the end. note: what has just been done, for the bar alone; rate: how
+    fast the work goes, for both.
     """
     if sys.stdout.isatty():
         yield from _bar(title, total, unit)
@@ -39,29 +40,30 @@ def _bar(title: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(title, total=total, note="")
+        task = bar.add_task(title, total=total, note="", rate="")
 
-        def advance(count: int = 1, note: str = "") -> None:
-            bar.update(task, advance=count, note=note)
+        def advance(count: int = 1, note: str = "", rate: str = "") -> None:
+            bar.update(task, advance=count, note=note, rate=rate)
 
         yield advance
 
 
 def _lines(title: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     began = last = time.monotonic()
-    done = 0
+    done, speed = 0, ""
 
     def line() -> None:
         elapsed = time.monotonic() - began
         left = f", about {clock(elapsed / done * (total - done))} left" if 0 < done < total else ""
-        print(f"{title}: {done}/{total} {unit} in {clock(elapsed)}{left}".replace("  ", " "), flush=True)
+        print(f"{title}: {done}/{total} {unit} in {clock(elapsed)}{left}{speed}".replace("  ", " "), flush=True)
 
-    def advance(count: int = 1, note: str = "") -> None:
-        nonlocal done, last
-        done += count
+    def advance(count: int = 1, note: str = "", rate: str = "") -> None:
+        nonlocal done, last, speed
+        done, speed = done + count, f", {rate}" if rate else ""
         if time.monotonic() - last >= LINE_EVERY and done < total:
             last = time.monotonic()
             line()

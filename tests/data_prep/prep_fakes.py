@@ -1,5 +1,6 @@
 """Small videos made here, and models that see a white square as a face: exact, and fast."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,6 +73,15 @@ def write_video(
     return path
 
 
+def ask_for_rotation(path: Path, degrees: int) -> None:
+    """Write the display matrix of an mp4 whose pictures are to be turned clockwise."""
+    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    content = bytearray(path.read_bytes())
+    at = content.find(b"tkhd") + 4 + 4 + 20 + 16
+    struct.pack_into(">9i", content, at, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+
 @dataclass(frozen=True)
 class Spot:
     box: tuple[float, float, float, float]
@@ -107,6 +117,9 @@ class BrightnessCodec:
         if not found.any():
             raise UserError("no frame shows a face")
         return EncodedClip(motion, np.ones(3, np.float32), found)
+
+    def lip_aperture(self, motion: np.ndarray) -> np.ndarray:
+        return motion[:, 0]
 
 
 class PeakEncoder:

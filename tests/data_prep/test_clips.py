@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from moda.data_prep.clips import segment, split
+from moda.data_prep.clips import split
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,3 @@ def test_too_short_a_stretch_gives_none():
     assert split(0, 24, 250, 25) == []
     with pytest.raises(ValueError, match="clips of"):
         split(0, 100, 10, 20)
-
-
-def test_a_track_seen_at_the_last_look_lasts_to_the_end():
-    assert segment([0, 5, 10], every=5, num_frames=14) == (0, 14)
-    assert segment([0, 5, 10], every=5, num_frames=16) == (0, 11)  # not seen at 15

@@ -1,9 +1,8 @@
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from prep_fakes import square, tone
+from prep_fakes import ask_for_rotation, square, tone
 
 from moda.data_prep import decode
 from moda.data_prep.decode import DecordFailure, FrameReader, resample_indices
@@ -76,15 +75,6 @@ def test_time_zero_is_the_first_picture_also_when_it_comes_late(make_video):
     reader = FrameReader(make_video("a.mp4", numbered(50), start=0.5, sound=tone(3)))
     assert reader.num_frames == 50
     assert numbers(reader.frames(range(3))) == [0, 1, 2]
-
-
-def ask_for_rotation(path: Path, degrees: int) -> None:
-    """Write the display matrix of an mp4 whose pictures are to be turned clockwise."""
-    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    content = bytearray(path.read_bytes())
-    at = content.find(b"tkhd") + 4 + 4 + 20 + 16
-    struct.pack_into(">9i", content, at, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(("degrees", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])

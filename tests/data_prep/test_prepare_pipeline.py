@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import soundfile
 from prep_fakes import BrightnessCodec, square, tone
 
 from moda.build import build
+from moda.data.lint import lint
 from moda.data.schema import ClipRecord, DatasetManifest
 from moda.data_prep.extract import Extractor
 from moda.data_prep.pipeline import prepare
@@ -39,6 +42,12 @@ def array(content: bytes) -> np.ndarray:
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
+def free_box(name: str) -> bytes:
+    """The end of an mp4 file that no decoder looks at."""
+    content = name.encode()
+    return (8 + len(content)).to_bytes(4, "big") + b"free" + content
+
+
 def report(root: Path) -> dict:
     return json.loads((root / "report.json").read_text())
 
@@ -48,11 +57,11 @@ def rejected(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def people(make_video) -> None:
+def people(make_video, settings: PrepareSettings) -> None:
     """Four speakers with one clip each; cid has a sidecar."""
-    for name in ("ann", "bob", "cid", "dan"):
-        make_video(f"{name}/1.mp4", still(), sound=tone(1.2))
-    sidecar = make_video("cid/1.mp4", still(), sound=tone(1.2)).with_suffix(".json")
+    for number, name in enumerate(("ann", "bob", "cid", "dan")):
+        make_video(f"{name}/1.mp4", still(left=40 + 5 * number), sound=tone(1.2))
+    sidecar = settings.source / "cid" / "1.json"
     sidecar.write_text(json.dumps({"speaker": "Cid", "emotion": "happiness"}))
 
 
@@ -102,9 +111,6 @@ def test_another_request_for_the_same_place_is_explained(people, settings: Prepa
         prepare(replace(settings, clip_seconds=1.5))
     with pytest.raises(UserError, match="splits.seed"):
         prepare(replace(settings, splits=SplitSettings(seed=5)))
-    make_video("eve/1.mp4", still(), sound=tone(1.2))
-    with pytest.raises(UserError, match="other files"):
-        prepare(settings)
 
 
 def test_a_place_with_other_things_in_it_is_left_alone(people, settings: PrepareSettings):
@@ -184,8 +190,8 @@ def test_a_long_video_becomes_clips_that_follow_each_other(settings: PrepareSett
     records = sorted(
         (ClipRecord.from_dict(json.loads(c["json"])) for c in samples(settings.out).values()), key=lambda r: r.start
     )
-    assert [record.num_frames for record in records] == [37, 36, 37]
-    assert [record.start for record in records] == [0, 37 / 25, 73 / 25]
+    assert [record.num_frames for record in records] == [50, 30, 30]
+    assert [record.start for record in records] == [0, 50 / 25, 80 / 25]
     clips = samples(settings.out)
     brightness = np.concatenate([array(clips[record.key]["motion.npy"])[:, 0] for record in records])
     assert np.abs(brightness - np.arange(130, 240) / 255).max() < 0.015  # every frame once, in order
@@ -230,10 +236,12 @@ def test_two_shots_give_clips_with_crops_of_their_own(settings: PrepareSettings,
 
 def test_hostile_names_are_harmless(settings: PrepareSettings, make_video):
     made = make_video("plain.mp4", still(), sound=tone(1.2))
-    for name in ("$(touch x).mp4", "a\nb.mp4", "<script>.mp4", "-rf.mp4"):
-        (settings.source / name).write_bytes(made.read_bytes())
+    for name in ("$(touch x).mp4", "a\nb.mp4", "<script>.mp4", "-rf.mp4", "a b/c..mp4", "日本/é ü.mp4"):
+        (settings.source / name).parent.mkdir(exist_ok=True)
+        (settings.source / name).write_bytes(made.read_bytes() + free_box(name))
     manifest = prepare(settings)
-    assert sum(shard.num_samples for shard in manifest.shards) == 5
+    assert sum(shard.num_samples for shard in manifest.shards) == 7
+    assert {path.name for path in settings.out.parent.iterdir()} == {"videos", "data"}
     assert "<script>" not in (settings.out / "report.html").read_text()
 
 
@@ -242,7 +250,7 @@ def test_a_full_disk_stops_the_run_and_blames_no_video(people, settings: Prepare
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("moda.data_prep.extract.np.savez", full)
+        patch.setattr("moda.data_prep.clip.np.savez", full)
         with pytest.raises(UserError, match="No space left on device"):
             prepare(settings)
     prepare(settings)
@@ -261,7 +269,7 @@ def test_an_unforeseen_failure_is_the_video_s_alone(people, settings: PrepareSet
 
     monkeypatch.setattr(BrightnessCodec, "encode", failing)
     prepare(settings)
-    assert rejected(settings.out) == {"bob/1.mp4": "ZeroDivisionError: a bug"}
+    assert list(rejected(settings.out).values()) == ["ZeroDivisionError: a bug"]
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -292,3 +300,77 @@ def test_features_of_a_speech_checkpoint_are_packed(make_video, settings: Prepar
     audio = array(clip["audio.npy"])
     assert audio.shape == (30, 3, 16) and audio.dtype == np.float16
     assert build(manifest.audio_encoder).fingerprint == manifest.audio_fingerprint
+
+
+def test_adding_videos_writes_new_shards_and_leaves_the_old_ones(people, settings: PrepareSettings, make_video, capsys):
+    first = prepare(settings)
+    old = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in settings.out.glob("*/*.tar")}
+    make_video("eve/1.mp4", still(left=20), sound=tone(1.2))
+    make_video("ann/2.mp4", still(left=25), sound=tone(1.2))
+    (settings.source / "bob/1.mp4").unlink()
+    capsys.readouterr()
+    second = prepare(settings)
+    printed = capsys.readouterr().out
+    assert "no longer in the source, and kept: 1 videos, as bob/1.mp4" in printed and "2/2 videos" in printed
+    assert all((path.read_bytes(), path.stat().st_mtime_ns) == content for path, content in old.items())
+    assert set(first.shards) < set(second.shards) and first.fingerprint != second.fingerprint
+    assert sum(shard.num_samples for shard in second.shards) == 6 and second.videos == (
+        "videos-000000.jsonl",
+        "videos-000001.jsonl",
+    )
+    for split, names in first.splits.items():
+        assert set(names) <= set(second.splits[split])  # nobody moves
+    assert lint(settings.out, video=True).findings == ()
+    assert len(report(settings.out)["used"]) == 6
+    prepare(settings)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_grown_and_whole_data_sets_have_the_same_statistics(
+    people, settings: PrepareSettings, make_video, tmp_path: Path
+):
+    everybody = replace(settings, splits=SplitSettings(val=0, test=0))
+    prepare(everybody)
+    make_video("eve/1.mp4", still(left=20), sound=tone(1.2))
+    grown, whole = prepare(everybody), prepare(replace(everybody, out=tmp_path / "whole"))
+    np.testing.assert_allclose(grown.statistics.mean, whole.statistics.mean, rtol=1e-12)
+    np.testing.assert_allclose(grown.statistics.std, whole.statistics.std, atol=1e-12)
+    assert samples(everybody.out) == samples(tmp_path / "whole")
+
+
+def test_a_file_that_was_only_touched_or_copied_is_known(people, settings: PrepareSettings, monkeypatch, capsys):
+    prepare(settings)
+    monkeypatch.setattr(BrightnessCodec, "encode", None)
+    os.utime(settings.source / "ann/1.mp4", (1, 1))
+    prepare(settings)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_an_unusable_file_that_has_been_mended_is_read_again(people, settings: PrepareSettings, make_video):
+    (settings.source / "eve.mp4").write_bytes(b"")
+    assert len(samples(prepare(settings) and settings.out)) == 4
+    make_video("eve.mp4", still(left=20), sound=tone(1.2))
+    prepare(settings)
+    assert len(samples(settings.out)) == 5 and rejected(settings.out) == {}
+
+
+def test_the_same_content_under_two_names_is_used_once(people, settings: PrepareSettings):
+    (settings.source / "zoe").mkdir()
+    (settings.source / "zoe/1.mp4").write_bytes((settings.source / "ann/1.mp4").read_bytes())
+    prepare(settings)
+    assert rejected(settings.out) == {"zoe/1.mp4": "it has the same content as ann/1.mp4"}
+
+
+def test_a_run_killed_while_packing_leaves_the_data_set_as_it_was(
+    people, settings: PrepareSettings, make_video, monkeypatch
+):
+    prepare(settings)
+    before = (settings.out / "dataset.json").read_bytes()
+    make_video("eve/1.mp4", still(left=20), sound=tone(1.2))
+    with monkeypatch.context() as patch:
+        patch.setattr("moda.data_prep.pipeline.write_report", lambda *_: sys.exit(9))
+        with pytest.raises(SystemExit):
+            prepare(settings)
+    assert (settings.out / "dataset.json").read_bytes() == before
+    prepare(settings)
+    assert len(samples(settings.out)) == 5 and lint(settings.out, video=True).findings == ()

@@ -118,13 +118,15 @@ def _checked(waveform: np.ndarray, path: Path, allow_silent: bool) -> np.ndarray
     seconds = len(waveform) / SAMPLE_RATE
     if seconds < MIN_SECONDS:
         raise UserError(f"{path} holds {seconds:.2f} s of sound; at least {MIN_SECONDS} s are needed")
-    if not np.isfinite(waveform).all():
+    low, high, mean = float(waveform.min()), float(waveform.max()), float(waveform.mean())  # no copy of hours of sound
+    if not np.isfinite([low, high, mean]).all():
         raise UserError(f"{path} holds samples that are not numbers; write it again")
-    peak = float(np.abs(waveform - waveform.mean()).max())  # a constant offset is silence, too
+    peak = max(high - mean, mean - low)  # a constant offset is silence, too
     if peak < SILENCE_PEAK and not allow_silent:
         level = f"peak {20 * np.log10(peak):.0f} dBFS" if peak > 0 else "every sample is the same"
         raise UserError(f"{path} is silent ({level}); give a file with speech")
-    return waveform / max(1.0, float(np.abs(waveform).max()))  # resampling overshoots by a little
+    loudest = max(high, -low)
+    return waveform / loudest if loudest > 1 else waveform  # resampling overshoots by a little
 
 
 def _refuse_cut_wav(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``moda bench``: training steps, the loader, an evaluation and a codec measured, and what a cluster would reach."""
+"""``moda bench``: training steps, the loader, a preparation, an evaluation and a codec measured, and what a cluster would reach."""
 
 import argparse
 import tempfile
@@ -9,6 +9,7 @@ from moda.errors import UserError
 USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
        moda bench model [--preset demo|moda_b] [--batch N] [--frames N] [OVERRIDES of moda train]
        moda bench loader [DATASET]
+       moda bench prepare VIDEO... [OVERRIDES of moda prepare]
        moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
        moda bench codec [--directory DIR] [--device NAME]
        moda bench scaling [--help]"""
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
         "rank": _rank,
         "model": _model,
         "loader": _loader,
+        "prepare": _prepare,
         "evaluate": _evaluate,
         "codec": _codec,
         "scaling": _scaling,
@@ -140,6 +142,31 @@ def _loader(argv: list[str]) -> int:
                 f"{rate.name:<42} {rate.clips_per_second:7.0f} clips/s {rate.bytes_per_second / 1e9:5.2f} GB/s"
                 f"   {rate.ratio:5.2f} of the standard library"
             )
+    return 0
+
+
+def _prepare(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "moda bench prepare",
+        description="Preparing videos, against its networks and one decoding alone; decord and PyAV.",
+    )
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="files; then overrides of moda prepare")
+    parser.add_argument("--rounds", type=int, default=1, help="times that each video is prepared")
+    arguments = parser.parse_args([text for text in argv if "=" not in text])
+    if arguments.rounds < 1:
+        raise UserError("--rounds must be at least 1")
+    import cv2
+
+    from moda.bench.preparation import measure_decoding, measure_preparation, print_preparation
+    from moda.cli.hydra_app import compose
+    from moda.cli.prepare import settings_of
+    from moda.data_prep.extract import Extractor
+
+    cv2.setNumThreads(1)
+    overrides = ["source=.", "out=.", *(text for text in argv if "=" in text)]
+    extractor = Extractor.of(settings_of(compose("prepare", overrides)))
+    found = measure_preparation(arguments.videos, extractor, arguments.rounds)
+    print_preparation(found, measure_decoding(arguments.videos))
     return 0
 
 

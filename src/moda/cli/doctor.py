@@ -30,7 +30,9 @@ CORE_MODULES = {
 EXTRA_MODULES = {
     "mediapipe": ("face landmarks", "--no-deps mediapipe absl-py flatbuffers"),
     "hama": ("phoneme features", "--no-deps hama"),
-    "onnxruntime": ("the packaged voice", "onnxruntime"),
+    "onnxruntime": ("the packaged voice, voice activity", "onnxruntime"),
+    "dlib": ("knowing faces again", "--no-deps dlib-bin face-recognition-models"),
+    "ray": ("moda prepare launcher=ray", "ray"),
     "onnx": ("the packaged voice", "onnx"),
     "deepspeed": ("ZeRO training on GPUs", "deepspeed"),
     "optuna": ("searched sweeps", "optuna"),

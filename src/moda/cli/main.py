@@ -13,6 +13,8 @@ COMMANDS = {
     "demo": ("moda.cli.demo", "run the whole road on rendered heads: corpus, training, video, report"),
     "synthesize": ("moda.cli.synthesize", "render a talking-head corpus with known motion"),
     "prepare": ("moda.cli.prepare", "a folder of videos to shards             (Hydra overrides)"),
+    "prepare-task": ("moda.cli.prepare_task", "one task of a preparation, as its jobs call it"),
+    "inspect": ("moda.cli.inspect", "a page that shows what is in a prepared data set"),
     "lint": ("moda.cli.lint", "verify a prepared data set"),
     "train": ("moda.cli.train", "train task=motion_vae or task=dit         (Hydra overrides)"),
     "export": ("moda.cli.export", "any checkpoint as safetensors and JSON, any average"),
@@ -31,7 +33,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    lines = [f"  {name:<11} {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:<12} {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(
         [f"moda {__version__}: audio-driven talking heads, from raw video to a scored model", "",
          "usage: moda COMMAND [ARGUMENTS]      moda COMMAND --help", "", *lines]

@@ -1,5 +1,6 @@
 """Verifying a data set: every shard, every sample, and what dataset.json says of them."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -75,6 +76,7 @@ def lint(root: str | Path, split: str | None = None, jobs: int = 1, video: bool 
         *_repeated_keys(reports),
         *_misplaced_speakers(manifest, reports),
         *_wrong_statistics(manifest, reports),
+        *(_wrong_records(root, manifest, reports) if split is None else ()),
     ]
     return LintReport(tuple(findings), len(reports), sum(len(report.speakers) for report in reports))
 
@@ -227,6 +229,30 @@ def _misplaced_speakers(manifest: DatasetManifest, reports: list[ShardReport]) -
                 others = [split for split, names in manifest.splits.items() if speaker in names]
                 where = f"belongs to {', '.join(others)}" if others else "is in no split"
                 yield Finding(report.shard.features, key, f"speaker {speaker!r} {where}, by {MANIFEST_NAME}")
+
+
+def _wrong_records(root: Path, manifest: DatasetManifest, reports: list[ShardReport]) -> Iterator[Finding]:
+    """What is written of the source videos must name the clips that there are, each once."""
+    named: set[str] = set()
+    for name in manifest.videos:
+        if not (root / name).resolve().is_relative_to(root.resolve()) or not (root / name).is_file():
+            yield Finding(name, None, f"{MANIFEST_NAME} names the file, and it is not there")
+            return
+        try:
+            lines = (root / name).read_text().splitlines()[1:]
+            keys = [clip["key"] for line in lines for clip in json.loads(line)["item"]["clips"]]
+        except (ValueError, KeyError, TypeError) as error:
+            yield Finding(name, None, f"it is damaged ({error})")
+            return
+        for key in keys:
+            if key in named:
+                yield Finding(name, key, "the clip is named twice")
+            named.add(key)
+    there = {key for report in reports for key in report.keys}
+    if manifest.videos:
+        yield from (Finding(MANIFEST_NAME, key, "no source video names the clip") for key in sorted(there - named))
+        yield from (Finding(MANIFEST_NAME, key, "a source video names the clip, and no shard holds it")
+                    for key in sorted(named - there))  # fmt: skip
 
 
 def _wrong_statistics(manifest: DatasetManifest, reports: list[ShardReport]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
     DATASET/
       dataset.json                    DatasetManifest
+      videos-%06d.jsonl               what became of each source video, a file for each time that videos were added
       SPLIT/features-%06d.tar         KEY.json  KEY.motion.npy  KEY.identity.npy  KEY.audio.npy
       SPLIT/video-%06d.tar            KEY.mp4   KEY.flac          same keys, same order
 
@@ -61,6 +62,7 @@ class ClipRecord:
     fps: int
     crop: tuple[float, float, float]  # centre x, centre y, side, in pixels of the source
     emotion: str | None = None
+    emotion_intensity: float | None = None  # 0 to 1, None where unknown
     quality: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what a reader should know, as "3 faces; the largest was taken"
     schema: int = SCHEMA_VERSION
@@ -107,6 +109,7 @@ class DatasetManifest:
     shards: tuple[Shard, ...]
     fingerprint: str
     schema: int = SCHEMA_VERSION
+    videos: tuple[str, ...] = ()  # files of ``moda.data_prep.records``, relative to the data set
 
     @property
     def layout(self) -> MotionLayout:
@@ -150,7 +153,8 @@ class DatasetManifest:
             layout = value.pop("layout")
             statistics = MotionStatistics.from_dict(value.pop("statistics"), str(path))
             shards = tuple(typed(Shard, shard) for shard in value.pop("shards"))
-            found = typed(cls, {**value, "statistics": statistics, "shards": shards})
+            videos = tuple(value.pop("videos", ()))
+            found = typed(cls, {**value, "statistics": statistics, "shards": shards, "videos": videos})
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is incomplete ({error}); prepare it again") from error
         except UserError:

@@ -121,6 +121,10 @@ class StatisticsAccumulator:
     def merge(self, other: "StatisticsAccumulator") -> None:
         self._add(other.count, other.mean, other.squares)
 
+    def add_result(self, known: MotionStatistics) -> None:
+        """Add the frames that ``known`` was made of."""
+        self._add(known.count, known.mean, known.std**2 * known.count)
+
     def _add(self, count: int, mean: np.ndarray, squares: np.ndarray) -> None:
         # Chan, Golub and LeVeque (1979): pairwise combination of means and sums of squares.
         if count == 0:

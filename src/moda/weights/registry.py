@@ -240,6 +240,17 @@ _WEIGHTS = (
         packaged=PackagedCopy("open-rppg", "rppg", "weights/physnet.rlap.weights.h5"),
     ),
     Weight(
+        name="silero_vad",
+        purpose="voice activity: which parts of a sound are speech",
+        licence="MIT",
+        commercial=True,
+        filename="silero_vad_16k_sequence.onnx",
+        source="https://github.com/snakers4/silero-vad",
+        sha256="9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
+        size=1_246_165,
+        packaged=PackagedCopy("silero-vad", "silero_vad", "data/silero_vad_16k_sequence.onnx"),
+    ),
+    Weight(
         name="mini_xception",
         purpose="seven emotions of a face (FER-2013), for emotion agreement",
         licence="MIT; trained on images for research",

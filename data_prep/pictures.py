@@ -1,0 +1,62 @@
+"""Small pictures of a few clips, and of videos that were refused, for the pages that show a data set."""
+
+import base64
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from moda.data_prep.records import VideoRecord
+
+SIDE = 128  # pixels
+
+MOST = 240  # clips of one run that are shown
+OF_A_REASON = 12  # refused videos that are shown for one reason
+REFUSED = "refused.jpg"  # beside item.json, of a video without a clip
+
+
+def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRecord]":
+    """``records`` with pictures, of clips spread evenly over all of them. videos: holds DIGEST/KEY.jpg."""
+    total = sum(len(record.item.clips) for record in records)
+    step = max(1, -(-total // MOST))
+    number, shown = 0, defaultdict(int)
+    found = []
+    for record in records:
+        pictures: dict[str, str] = {}
+        for clip in record.item.clips:
+            if number % step == 0:
+                pictures[clip.key] = _embedded(videos / record.digest / f"{clip.key}.jpg")
+            number += 1
+        refused = videos / record.digest / REFUSED
+        if not record.item.clips and refused.is_file() and shown[kind_of(record)] < OF_A_REASON:
+            shown[kind_of(record)] += 1
+            pictures[""] = _embedded(refused)
+        found.append(replace(record, pictures=pictures))
+    return found
+
+
+def kind_of(record: "VideoRecord", reason: str | None = None) -> str:
+    """A reason without its numbers, under which it is counted; by default why nothing of the video is used."""
+    if reason is None:
+        reason = (record.item.left_out or [record.item.rejected or ""])[0]
+    return "".join("0" if character.isdigit() else character for character in reason.split(" s: ", 1)[-1])
+
+
+def small_picture(frame: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) with its longer side at ``SIDE``."""
+    scale = SIDE / max(frame.shape[:2])
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """uint8 RGB to a JPEG file."""
+    path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
+
+
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()

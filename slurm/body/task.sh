@@ -1,0 +1,2 @@
+"${srun[@]}" "${command[@]}" "$SLURM_ARRAY_TASK_ID"
+leave $?

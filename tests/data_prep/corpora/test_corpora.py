@@ -1,0 +1,116 @@
+"""Each corpus from a small made-up tree of its own layout."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moda.data_prep.corpora import CORPORA, get_corpus
+from moda.data_prep.sources import Labels, read_labels
+from moda.errors import UserError
+
+
+def tree(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def found(name: str, folder: Path) -> dict[str, Labels]:
+    return {source.relative: read_labels(source) for source in get_corpus(name).find(folder)}
+
+
+def test_hdtf(tmp_path: Path):
+    tree(tmp_path, "WDA/WDA_AdamSchiff_000.mp4", "WDA/WDA_AdamSchiff_003.mp4", "WRA_MikeJohanns1_000.mp4",
+         "WRA_MikeJohanns2_000.mp4", "RD/RD_Radio1_000.mp4", "RD/RD_Radio11_000.mp4", "hdtf_WDA_Ann_Lee_001.mp4", "other.mp4")  # fmt: skip
+    assert {name: label.speaker for name, label in found("hdtf", tmp_path).items()} == {
+        "WDA/WDA_AdamSchiff_000.mp4": "WDA_AdamSchiff", "WDA/WDA_AdamSchiff_003.mp4": "WDA_AdamSchiff",
+        "WRA_MikeJohanns1_000.mp4": "WRA_MikeJohanns", "WRA_MikeJohanns2_000.mp4": "WRA_MikeJohanns",
+        "RD/RD_Radio1_000.mp4": "RD_Radio1", "RD/RD_Radio11_000.mp4": "RD_Radio11",
+        "hdtf_WDA_Ann_Lee_001.mp4": "WDA_Ann_Lee",
+    }  # fmt: skip
+
+
+def test_celebv_hq(tmp_path: Path):
+    tree(tmp_path, "35666/M2Ohb0FAaJU_1.mp4", "35666/M2Ohb0FAaJU_2.mp4", "35666/notlisted01_1.mp4")
+    clips = {
+        "M2Ohb0FAaJU_1": {"ytb_id": "M2Ohb0FAaJU", "attributes": {"emotion": {"sep_flag": False, "labels": "happy"}}},
+        "M2Ohb0FAaJU_2": {"ytb_id": "M2Ohb0FAaJU", "attributes": {"emotion": {"sep_flag": True, "labels": [
+            {"emotion": "neutral", "start_sec": 0, "end_sec": 1}]}}},
+        "gone0000000_1": {"ytb_id": "gone0000000"},
+    }  # fmt: skip
+    (tmp_path / "celebvhq_info.json").write_text(json.dumps({"meta_info": {}, "clips": clips}))
+    assert found("celebv_hq", tmp_path) == {
+        "35666/M2Ohb0FAaJU_1.mp4": Labels("M2Ohb0FAaJU", "happiness"),
+        "35666/M2Ohb0FAaJU_2.mp4": Labels("M2Ohb0FAaJU"),
+    }
+    (tmp_path / "celebvhq_info.json").write_text("[]")
+    with pytest.raises(UserError, match="holds no clips"):
+        found("celebv_hq", tmp_path)
+
+
+def test_celebv_text(tmp_path: Path):
+    tree(
+        tmp_path,
+        "videos/-0Yq_1x2Zab_3.mp4",
+        "videos/-0Yq_1x2Zab_3_0.mp4",
+        "videos/abcdefghijk_10.mp4",
+        "videos/odd.mp4",
+    )
+    assert {name: label.speaker for name, label in found("celebv_text", tmp_path).items()} == {
+        "videos/-0Yq_1x2Zab_3.mp4": "-0Yq_1x2Zab", "videos/-0Yq_1x2Zab_3_0.mp4": "-0Yq_1x2Zab",
+        "videos/abcdefghijk_10.mp4": "abcdefghijk",
+    }  # fmt: skip
+    (tmp_path / "celebvtext_info.json").write_text(json.dumps({"clips": {"odd": {"ytb_id": "zzzzzzzzzzz"}}}))
+    assert found("celebv_text", tmp_path)["videos/odd.mp4"].speaker == "zzzzzzzzzzz"
+
+
+def test_mead(tmp_path: Path):
+    tree(tmp_path, "M003/video/front/angry/level_3/001.mp4", "M003/video/front/neutral/level_1/002.mp4",
+         "M003/video/left_30/angry/level_3/001.mp4", "M003/audio/angry/level_3/001.m4a", "W009/video/front/odd/level_1/1.mp4",
+         "set/W011/video/front/surprised/level_2/007.mp4")  # fmt: skip
+    assert found("mead", tmp_path) == {
+        "M003/video/front/angry/level_3/001.mp4": Labels("M003", "anger", 1.0),
+        "M003/video/front/neutral/level_1/002.mp4": Labels("M003", "neutral", 0.333),
+        "set/W011/video/front/surprised/level_2/007.mp4": Labels("W011", "surprise", 0.667),
+    }
+    sounds = {source.relative: source.sound for source in get_corpus("mead").find(tmp_path)}
+    assert sounds["M003/video/front/angry/level_3/001.mp4"] == tmp_path / "M003/audio/angry/level_3/001.m4a"
+    assert sounds["M003/video/front/neutral/level_1/002.mp4"] is None
+
+
+def test_ravdess(tmp_path: Path):
+    tree(tmp_path, "Video_Speech_Actor_12/Actor_12/01-01-06-02-02-01-12.mp4", "Actor_01/01-01-02-01-01-01-01.mp4",
+         "Actor_01/02-01-06-01-02-01-01.mp4", "Actor_01/01-02-06-01-02-01-01.mp4")  # fmt: skip
+    assert found("ravdess", tmp_path) == {
+        "Actor_01/01-01-02-01-01-01-01.mp4": Labels("Actor_01", "neutral", 0.5),
+        "Video_Speech_Actor_12/Actor_12/01-01-06-02-02-01-12.mp4": Labels("Actor_12", "fear", 1.0),
+    }
+
+
+def test_talkvid(tmp_path: Path):
+    tree(tmp_path, "clips/videovideoTr6MMsoWAog-scene1-scene1.mp4", "clips/b.mp4", "clips/c.mp4")
+    entries = [
+        {"id": "videovideoTr6MMsoWAog-scene1-scene1", "info": {"Person ID": "597", "Language": "English"}},
+        {"id": "b"},
+    ]
+    (tmp_path / "filtered_video_clips.json").write_text(json.dumps(entries))
+    assert {name: label.speaker for name, label in found("talkvid", tmp_path).items()} == {
+        "clips/videovideoTr6MMsoWAog-scene1-scene1.mp4": "person 597", "clips/b.mp4": "b"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(CORPORA))
+def test_a_folder_that_is_not_the_corpus_is_refused(name: str, tmp_path: Path):
+    tree(tmp_path, "a.mp4")
+    with pytest.raises(UserError, match="holds no"):
+        get_corpus(name).find(tmp_path)
+    with pytest.raises(UserError, match="is not a folder"):
+        get_corpus(name).find(tmp_path / "missing")
+    assert CORPORA[name].licence
+
+
+def test_an_unknown_corpus_names_the_known_ones():
+    with pytest.raises(UserError, match="hdtf, celebv_text, celebv_hq, mead, ravdess, talkvid"):
+        get_corpus("voxceleb")

@@ -1,0 +1,121 @@
+"""What crawled files, disks and people do to a preparation: used, or named with a reason; the rest unharmed."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from prep_fakes import ask_for_rotation, square, tone
+
+from moda.data.schema import DatasetManifest
+from moda.data.shards import FeatureShards
+from moda.data_prep import extract
+from moda.data_prep.pipeline import prepare
+from moda.data_prep.settings import PrepareSettings
+from moda.errors import UserError
+
+
+def still(seconds: float = 1.2, left: int = 60) -> list[np.ndarray]:
+    return [square(left, 60, 40)] * round(25 * seconds)
+
+
+def report(settings: PrepareSettings) -> dict:
+    return json.loads((settings.out / "report.json").read_text())
+
+
+def clips(settings: PrepareSettings) -> list:
+    manifest = DatasetManifest.load(settings.out)
+    return [clip for split in manifest.splits for clip in FeatureShards(settings.out, split)]
+
+
+def test_a_phone_s_clip_of_uneven_rate_that_is_to_be_turned(settings: PrepareSettings, make_video):
+    """A flash and a click at one time, in a video that lies on its side and whose frames come when they come."""
+    times = np.cumsum(np.random.default_rng(1).uniform(0.015, 0.05, 80))
+    times -= times[0]
+    flash = (times >= 1.0) & (times < 1.2)
+    pictures = [square(150, 40, 40, (160, 240), 255 if bright else 140) for bright in flash]
+    sound = 0.01 * tone(float(times[-1]) + 0.1)
+    sound[16_000:19_200] += 60 * tone(0.2)[:3200]
+    path = make_video("phone.mov", pictures, times=times, sound=np.clip(sound, -1, 1))
+    ask_for_rotation(path, 90)
+    prepare(replace(settings, clip_seconds=5))
+    (clip,) = clips(settings)
+    x, y, _ = clip.record.crop
+    assert (x, y) == pytest.approx((160 - 60, 170), abs=25)  # turned clockwise: right becomes below
+    bright = np.flatnonzero(clip.motion[:, 0] > 0.8)
+    loud = np.flatnonzero(clip.audio[:, 0, 0] > 0.1)
+    assert abs(int(bright[0]) - int(loud[0])) <= 1 and abs(int(bright[-1]) - int(loud[-1])) <= 1
+
+
+def test_a_source_that_vanishes_before_its_turn_is_named_and_read_when_it_is_back(
+    settings: PrepareSettings, make_video, monkeypatch
+):
+    make_video("a/1.mp4", still(), sound=tone(1.2))
+    gone = make_video("b/1.mp4", still(left=40), sound=tone(1.2))
+    content = gone.read_bytes()
+    whole = extract.Extractor.process
+
+    def vanishing(self, source, folder):
+        gone.unlink(missing_ok=True)
+        return whole(self, source, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract.Extractor, "process", vanishing)
+        prepare(settings)
+    (entry,) = report(settings)["rejected"]
+    assert entry["file"] == "b/1.mp4" and entry["reason"].startswith("it is not a file")
+    gone.write_bytes(content)
+    prepare(settings)
+    assert report(settings)["rejected"] == [] and len(clips(settings)) == 2
+
+
+def test_a_disk_that_fills_up_while_packing_leaves_what_was_there(settings: PrepareSettings, make_video, monkeypatch):
+    make_video("a/1.mp4", still(), sound=tone(1.2))
+    prepare(settings)
+    before = {path: path.read_bytes() for path in settings.out.rglob("*") if path.is_file()}
+    make_video("b/1.mp4", still(left=40), sound=tone(1.2))
+
+    def full(*_: object, **__: object) -> None:
+        raise UserError("cannot write: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("moda.data_prep.pack.write_shard", full)
+        with pytest.raises(UserError, match="No space left"):
+            prepare(settings)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    calls = []
+    whole = extract.Extractor.process
+    monkeypatch.setattr(extract.Extractor, "process", lambda self, *a: calls.append(1) or whole(self, *a))
+    prepare(settings)
+    assert calls == [] and len(clips(settings)) == 2  # what had been read was not read again
+
+
+def test_odd_files_among_the_videos(settings: PrepareSettings, make_video):
+    make_video("good.mp4", still(), sound=tone(1.2))
+    (settings.source / "folder.mp4").mkdir()
+    os.mkfifo(settings.source / "pipe.mp4")  # reading it would wait for ever
+    (settings.source / "loop").symlink_to(settings.source)
+    (settings.source / "dir" / "..x").mkdir(parents=True)
+    (settings.source / "list.mp4").write_text("#EXTM3U\nfile:///etc/passwd\n")
+    prepare(settings)
+    reasons = {entry["file"]: entry["reason"] for entry in report(settings)["rejected"]}
+    assert set(reasons) == {"pipe.mp4", "list.mp4"} and len(clips(settings)) == 1
+    assert "not a file" in reasons["pipe.mp4"] and "not a video" in reasons["list.mp4"]
+
+
+def test_what_is_in_work_and_damaged_is_named(settings: PrepareSettings, make_video, monkeypatch):
+    make_video("a/1.mp4", still(), sound=tone(1.2))
+
+    def spoiled(*arguments, **options):
+        for path in settings.out.rglob("*.npz"):
+            path.write_bytes(path.read_bytes()[:50])
+        return whole(*arguments, **options)
+
+    from moda.data_prep import pipeline
+
+    whole = pipeline.pack
+    monkeypatch.setattr(pipeline, "pack", spoiled)
+    with pytest.raises(UserError, match=r"is damaged .*; delete it and run the same command again"):
+        prepare(settings)
+    assert not (settings.out / "dataset.json").exists()
