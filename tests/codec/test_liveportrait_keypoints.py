@@ -108,7 +108,7 @@ def test_absolute_motion_replaces_the_published_offsets_and_keeps_the_scale():
     assert PUBLISHED.sum() == 45 and not PUBLISHED[[0, 7, 10]].any() and PUBLISHED[[6, 12, 14, 17, 19, 20]].all()
     assert [PUBLISHED[k].tolist() for k in (3, 4, 5, 8, 9)] == [[False, True, False]] * 2 + [[False, False, True]] * 2 + [[False, True, True]]  # fmt: skip
     source, motion = make_source().motion, FaceMotion.of(random_motion(3, 1))
-    made = Driving().compose(source, motion, motion)
+    made = Driving(mode="absolute").compose(source, motion, motion)
     assert np.array_equal(made.expression[:, PUBLISHED], motion.expression[:, PUBLISHED])
     assert np.array_equal(made.expression[:, ~PUBLISHED], np.repeat(source.expression, 3, 0)[:, ~PUBLISHED])
     assert np.array_equal(made.scale, np.repeat(source.scale, 3, 0))

@@ -141,7 +141,7 @@ class LivePortraitCodec(Networks):
 
         driving: instead of the codec's own. eye_ratio, lip_ratio: retargeting, a number or (T,), instead of
         the driving's. Frames do not depend on each other, nor on ``batch`` but for the last bits of
-        floating-point sums: a pixel then differs by 1 of 255 at most.
+        floating-point sums: in float32 a pixel then differs by 1 of 255 at most.
         """
         source, driving = _source(portrait), driving or self.driving
         motion = self.layout.check(np.atleast_2d(motion))
