@@ -5,6 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def _samples(
         try:
             with np.load(folder / f"{clip.key}.npz", allow_pickle=False) as arrays:
                 motion, identity, audio = arrays["motion"], arrays["identity"], arrays["audio"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise UserError(f"{folder} is damaged ({error}); delete it and run the same command again") from error
         if statistics is not None:
             statistics.update(motion)

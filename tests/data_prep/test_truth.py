@@ -122,7 +122,16 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, Path]:
     with VideoWriter(folder / "videos" / "a.mp4", 192, audio=clap(0.4, 2.0)) as video:
         for row in motion:
             video.write(renderer.render(head, row))
-    arguments = ["audio=logmel", "video_size=192", "workers=0", "networks.identity=none", "networks.emotion=none"]
+    arguments = [
+        "audio=logmel",
+        "video_size=192",
+        "workers=0",
+        "networks.identity=none",
+        "networks.emotion=none",
+        "quality.yaw=null",
+        "quality.pitch=null",
+        "quality.roll=null",
+    ]
     assert main(["prepare", f"source={folder / 'videos'}", f"out={folder / 'data'}", *arguments]) == 0
     return motion, folder / "data"
 
