@@ -50,7 +50,7 @@ def test_a_clap_is_seen_and_heard_within_10_ms(name: str, fps: float, at: float,
     make_video(name, pictures, times=times, sound=clap(at, 2.0))
     prepare(replace(settings, clip_seconds=5))
     ((_, video, flac),) = stored(settings.out)
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         frames = [(frame.time, frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
     seen = next(time for time, picture in frames if picture[28:36, 28:36].mean() > 200)
     sound, rate = soundfile.read(io.BytesIO(flac))
@@ -69,7 +69,7 @@ def crops_of(settings: PrepareSettings) -> list[np.ndarray]:
 def spot(picture: np.ndarray) -> tuple[float, float, float, float]:
     """Centre x, y, width and height of what is bright."""
     rows, columns = np.nonzero(picture[..., 1] > 128)
-    return columns.mean(), rows.mean(), np.ptp(columns) + 1, np.ptp(rows) + 1
+    return float(columns.mean()), float(rows.mean()), float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)
 
 
 def test_the_crop_does_not_follow_the_face(settings: PrepareSettings, make_video):

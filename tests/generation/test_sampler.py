@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def oracle_sampler(target, window=16, overlap=4, published=None, **flow) -> Moti
     return MotionSampler(Oracle(target), statistics=STATISTICS, flow=settings, **where)  # type: ignore[arg-type]
 
 
-def awake(module: nn.Module) -> nn.Module:
+def awake(module: Any) -> Any:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in module.parameters():

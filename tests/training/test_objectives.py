@@ -111,7 +111,7 @@ def losses_of(config, dataset, index=(0, 1, 2)) -> dict[str, float]:
     torch.manual_seed(0)
     module = build_module(config, DatasetManifest.load(dataset))
     with torch.no_grad():
-        module.network.final_linear.weight.normal_(0, 0.1)  # it starts at zero
+        module.network.get_parameter("final_linear.weight").normal_(0, 0.1)  # it starts at zero
     generator = torch.Generator().manual_seed(1)
     frames = module.previous + module.window
     batch = {
