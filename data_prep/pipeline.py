@@ -152,6 +152,7 @@ def _samples(
             fps=FPS,
             crop=clip.crop,
             emotion=labels.emotion,
+            emotion_intensity=labels.intensity,
             quality=clip.quality,
             notes=(*clip.notes, *labels.notes),
         )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from moda.data.schema import EMOTIONS, check_key
+from moda.data.schema import EMOTIONS, check_intensity, check_key
 from moda.errors import UserError
 from moda.files import read_json
 
@@ -73,14 +73,15 @@ class Labels:
 
     speaker: str
     emotion: str | None
+    intensity: float | None = None
     notes: tuple[str, ...] = ()
 
 
 def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
     """Speaker and emotion of a video.
 
-    A JSON file of the same name beside the video may hold "speaker" and "emotion" (one of
-    ``EMOTIONS``). Without a speaker there, ``speaker_from`` decides: ``parent`` takes the folder
+    A JSON file of the same name beside the video may hold "speaker", "emotion" (one of ``EMOTIONS``) and
+    "emotion_intensity" (0 is neutral, 1 the emotion in full). Without a speaker there, ``speaker_from`` decides: ``parent`` takes the folder
     that the video lies in, ``top`` the first folder below the source, ``file`` the file's own name;
     a video directly in the source folder is its own speaker. A wrong value is noted and left out.
     """
@@ -89,7 +90,7 @@ def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
         speaker = str(PurePosixPath(source.relative).with_suffix(""))
     else:
         speaker = folders[0] if speaker_from == "top" else "/".join(folders)
-    speaker, emotion, notes = printable(speaker), None, []
+    speaker, emotion, intensity, notes = printable(speaker), None, None, []
 
     sidecar = source.sidecar
     if sidecar.is_file():
@@ -111,7 +112,15 @@ def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
                 emotion = given
             else:
                 notes.append(f"sidecar emotion {given!r:.60} is unknown and was left out; known: {', '.join(EMOTIONS)}")
-    return Labels(speaker, emotion, tuple(notes))
+        if (given := value.get("emotion_intensity")) is not None:
+            try:
+                intensity = check_intensity(given)
+            except UserError as error:
+                notes.append(f"sidecar {error}; it was left out")
+            if emotion is None:
+                intensity = None
+                notes.append("sidecar emotion_intensity was not used: there is no emotion beside it")
+    return Labels(speaker, emotion, intensity, tuple(notes))
 
 
 def state_of(path: Path) -> str:
