@@ -64,7 +64,7 @@ def test_each_fault_leaves_the_trajectory_as_it_was(uninterrupted, tiny_dataset,
     assert stopped.returncode == 85 and run.checkpoints == ["step-7", "step-4", "step-2"]
     assert stopped.stderr == "moda train: stopped by SIGUSR1 after saving step 7; run the same command again to go on\n"
 
-    full = run.train("data.num_workers=1", do="full_disk", step=7, bytes=20_000)
+    full = run.train("data.num_workers=1", do="full_disk", step=7, bytes=40_000)
     assert full.returncode == 1 and run.checkpoints == ["step-7", "step-4", "step-2"]
     assert full.stderr.startswith(f"moda train: error: cannot write checkpoint {run.run_dir}/checkpoints/step-8: ")
     assert full.stderr.endswith("free space, then run again\n") and full.stderr.count("\n") == 1
