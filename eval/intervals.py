@@ -84,6 +84,33 @@ def paired_difference(
     return mean_interval(differences, level=level, resamples=resamples, seed=seed)
 
 
+def two_way_interval(
+    values: np.ndarray, other: np.ndarray | None = None, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Interval of the mean of ``values`` (seeds, clips), over both: seeds and clips are drawn with replacement.
+
+    With ``other`` (its seeds, the same clips) that of the mean difference: clips are drawn for both together, as
+    what makes one hard falls out, seeds for each apart. Owen, "The pigeonhole bootstrap" (2007): it errs towards
+    wide, but knows of seeds only what the few that there are show.
+
+    Raises UserError for fewer than two clips and for values that are not finite. Warns below 20 clips.
+    """
+    values = np.asarray(values, np.float64)
+    sides = [values] if other is None else [values, np.asarray(other, np.float64)]
+    if any(side.shape[1:] != values.shape[1:] or not np.isfinite(side).all() for side in sides):
+        raise UserError("intervals over seeds and clips need finite values of the same clips; leave other clips out")
+    clips = values.shape[1]
+    caution = _check(clips, level, resamples)
+    drawn = resample_counts(clips, resamples, seed) / clips
+    means = [
+        np.einsum("rs,sn,rn->r", resample_counts(len(side), resamples, seed + 1 + k) / len(side), side, drawn)
+        for k, side in enumerate(sides)
+    ]
+    draws = means[0] if other is None else means[0] - means[1]
+    value = sides[0].mean() - (0.0 if other is None else sides[1].mean())
+    return Interval(float(value), *_quantiles(draws, level), clips, float(draws.mean() - value), caution)
+
+
 def frechet_interval(
     generated: ClipSets, reference: ClipSets | Moments, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:

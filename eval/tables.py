@@ -79,5 +79,13 @@ def markdown(tables: Sequence[Table], intervals: bool = True) -> str:
     )
 
 
+def markdown_of_rows(table: Table, intervals: bool = True) -> str:
+    """One table in Markdown, its rows down and metrics across, for many rows."""
+    titles = [metric["title"] + (f" ({metric['unit']})" if metric["unit"] else "") for metric in table.header]
+    lines = [["", *titles], ["---", *("--:" for _ in titles)]]
+    lines += [[title, *(_text(cell, intervals) for cell in cells)] for title, cells in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _text(cell: Cell, intervals: bool) -> str:
     return f"{cell.value} [{cell.interval.replace(' to ', ', ')}]" if intervals and cell.interval else cell.value

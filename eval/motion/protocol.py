@@ -47,7 +47,7 @@ class Protocol:
     sampling, by default the run's own. sync_expert: run of one that judges lips and sound.
     clips: most clips scored. span: ``speech`` compares lips from the first to the last sound, ``clip``
     all frames; silence at both ends of every clip correlates by itself. examples: clips shown.
-    video: a generated video to show in the report.
+    video: a generated video to show in the report. timing: measure real-time factors, which renders a clip.
     """
 
     run: Path
@@ -70,6 +70,7 @@ class Protocol:
     device: str = "auto"
     examples: int = 3
     video: Path | None = None
+    timing: bool = True
 
     def __post_init__(self) -> None:
         if self.rows is not None and (not self.rows or any(row not in ROWS for row in self.rows)):
@@ -142,7 +143,7 @@ def evaluate(protocol: Protocol) -> Evaluation:
             scores[row] |= sync_scores(expert, clips, found, protocol.seed)
     notes += codebook_notes(export, clips)
     examples = choose_examples(scores.get("model", {}).get("lip_correlation"), clips, protocol.examples)
-    if "model" in scores:
+    if "model" in scores and protocol.timing:
         scores["model"] |= _speed(next(c for c in clips if c.key in examples), settings, faces, notes)
     return Evaluation(
         protocol, export, root, manifest, codec, faces, settings, clips, left_out, takes, scores, examples, notes

@@ -11,6 +11,7 @@ USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [
        moda bench loader [DATASET]
        moda bench prepare VIDEO... [OVERRIDES of moda prepare]
        moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
+       moda bench steps RUN [--steps 4,6,10] [--solvers NAMES] [--shifts 1,3] [OVERRIDES of moda evaluate protocol=motion]
        moda bench codec [--directory DIR] [--device NAME]
        moda bench scaling [--help]"""
 
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> int:
         "loader": _loader,
         "prepare": _prepare,
         "evaluate": _evaluate,
+        "steps": _steps,
         "codec": _codec,
         "scaling": _scaling,
     }
@@ -193,6 +195,43 @@ def _evaluate(argv: list[str]) -> int:
         measure_evaluation(arguments.videos, build_extractors(networks, protocol, device), protocol, arguments.rounds)
     )
     return 0
+
+
+def _steps(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("moda bench steps", description="The motion metrics of a run by solver and steps.")
+    parser.add_argument("run", help="run of task=dit; after it, overrides of moda evaluate protocol=motion")
+    parser.add_argument("--steps", default="4,6,10", help="numbers of steps, separated by commas; default: %(default)s")
+    parser.add_argument("--solvers", default="", help="separated by commas; default: the run's own")
+    parser.add_argument("--shifts", default="", help="of the uniform grid, separated by commas; default: the run's grid")
+    parser.add_argument("--reference", type=int, default=100, help="steps that others are held against, by the run's own way")
+    parser.add_argument("--out", type=Path, default=Path("bench_steps.json"), help="where the numbers go")
+    arguments, overrides = parser.parse_known_args(argv)
+    if any(text.startswith("-") or "=" not in text for text in overrides):
+        raise UserError(f"unknown option {overrides[0]}; moda bench steps --help lists them")
+    from moda.bench.sampling import Sampling, as_json, measure_steps, print_steps
+    from moda.cli.evaluate import motion_protocol
+    from moda.files import write_json
+    from moda.overrides import quoted
+
+    protocol = motion_protocol([f"run={quoted(arguments.run)}", *overrides])
+    samplings = [
+        Sampling(steps, solver, shift)
+        for solver in _listed(arguments.solvers, str) or [None]
+        for shift in _listed(arguments.shifts, float) or [None]
+        for steps in _listed(arguments.steps, int)
+    ]
+    found = measure_steps(protocol, samplings, Sampling(arguments.reference))
+    write_json(arguments.out, as_json(found, protocol))
+    print_steps(found)
+    print(f"written to {arguments.out}")
+    return 0
+
+
+def _listed(text: str, kind: type) -> list:
+    try:
+        return [kind(part) for part in text.split(",") if part]
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a list of numbers separated by commas") from error
 
 
 def _codec(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from moda.cli.hydra_app import run_hydra
+from moda.cli.hydra_app import compose, run_hydra
 
 # settings that only make sense for a run
 OF_A_RUN = {"data": {"path": None}, "split": "test", "clips": 50, "steps": None, "guidance": None, "seed": 0}
@@ -78,6 +78,12 @@ def evaluate_motion(config: DictConfig) -> None:
     out = protocol.out or protocol.run / "evaluation"
     written = write_report(evaluation, out)
     _say(tables_of(results_of(evaluation)), evaluation.notes, written)
+
+
+def motion_protocol(overrides: list[str]) -> Any:
+    """``moda.eval.motion.protocol.Protocol`` of the overrides of moda evaluate protocol=motion."""
+    config = compose("evaluate_motion", overrides)
+    return protocol_of(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
 
 
 def _say(tables: Any, notes: Any, written: Any) -> None:

@@ -44,12 +44,6 @@ def job_overrides() -> list[str] | None:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None
 
 
-def quoted(text: str) -> str:
-    """``text`` as a value in Hydra's grammar, whatever characters it holds."""
-    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
-    return f"'{escaped}'"
-
-
 def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], argv: list[str]) -> int:
     """Leave ``argv`` to Hydra, which reads ``sys.argv`` and prints what ``function`` raises with a traceback.
 

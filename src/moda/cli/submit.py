@@ -11,9 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moda.cli.hydra_app import compose, quoted, run_hydra
+from moda.cli.hydra_app import compose, run_hydra
 from moda.cli.train import resolve
 from moda.errors import UserError
+from moda.overrides import quoted
 from moda.slurm import queue, script
 from moda.slurm.resources import training_overrides
 from moda.slurm.settings import JobSettings

@@ -40,7 +40,7 @@ def read_plan(ledger: Ledger) -> Plan:
 
 def run(ledger: Ledger, index: int, plan: Plan, resources: list[str]) -> int:
     """Train trial ``index``, which has begun; returns the status of ``moda train``."""
-    from moda.cli.hydra_app import quoted
+    from moda.overrides import quoted
     from moda.cli.main import main as moda
 
     status = ledger.status(index)

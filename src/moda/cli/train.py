@@ -18,9 +18,12 @@ def main(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    from moda.cli.hydra_app import job_overrides, quoted, run_hydra
+    from moda.cli.hydra_app import job_overrides, run_hydra
+    from moda.overrides import quoted
 
     def run(config: "DictConfig") -> None:
+        if "study" in config:
+            raise UserError(f"{config.name} is a list of trainings; run it with: moda sweep experiment={config.name} ...")
         settings = resolve(config)
         overrides = job_overrides() or argv
         if place := place_in_multirun(overrides, argv):

@@ -51,10 +51,10 @@ def _run(ledger: Ledger, plan: Plan, index: int, jobs: int, held: int) -> Status
     command = [sys.executable, "-m", "moda.cli.main", "sweep-trial", str(ledger.directory), str(index), "run"]
     with open(log, "w") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, pass_fds=(held,))
-    return ledger.end(index, done.returncode, plan, _reason(log) if done.returncode else "")
+    return ledger.end(index, done.returncode, plan, reason_in(log) if done.returncode else "")
 
 
-def _reason(log: Path) -> str:
+def reason_in(log: Path) -> str:
     """The line of a log that says what went wrong: moda's own, else the last."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line.lower()]
