@@ -202,8 +202,12 @@ def _steps(argv: list[str]) -> int:
     parser.add_argument("run", help="run of task=dit; after it, overrides of moda evaluate protocol=motion")
     parser.add_argument("--steps", default="4,6,10", help="numbers of steps, separated by commas; default: %(default)s")
     parser.add_argument("--solvers", default="", help="separated by commas; default: the run's own")
-    parser.add_argument("--shifts", default="", help="of the uniform grid, separated by commas; default: the run's grid")
-    parser.add_argument("--reference", type=int, default=100, help="steps that others are held against, by the run's own way")
+    parser.add_argument(
+        "--shifts", default="", help="of the uniform grid, separated by commas; default: the run's grid"
+    )
+    parser.add_argument(
+        "--reference", type=int, default=100, help="steps that others are held against, by the run's own way"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench_steps.json"), help="where the numbers go")
     arguments, overrides = parser.parse_known_args(argv)
     if any(text.startswith("-") or "=" not in text for text in overrides):

@@ -17,12 +17,14 @@ from moda.cli.submit import (
     typed,
     with_new_names,
 )
+from moda.cli.sweep_study import evaluate_and_collect, read_study, study_name
 from moda.cli.train import resolve
 from moda.errors import UserError
 from moda.slurm import queue
 from moda.slurm.script import SCRIPT
 from moda.sweep.ledger import FINISHED, Grid, Ledger, Plan, Status
 from moda.sweep.search import Search, SearchSettings
+from moda.sweep.study import Study
 from moda.sweep.trials import expand
 
 CHOICES = {"launcher": ("local", "slurm"), "search": ("grid", "optuna")}
@@ -30,11 +32,17 @@ CHOICES = {"launcher": ("local", "slurm"), "search": ("grid", "optuna")}
 
 def main(argv: list[str]) -> int:
     own, overrides = split_overrides(argv)
+    study = study_name(overrides)
+    if study and not any(text.startswith("sweep.name=") for text in own):
+        own.append(f"sweep.name={study}")
 
     def run(config: DictConfig) -> None:
         settings = resolve(config)["sweep"]
         check(settings, own)
         ledger = Ledger(settings["dir"])
+        if study:
+            _run_study(study, overrides, ledger, config, typed("sweep", argv))
+            return
         plan = plan_of(settings, ledger, overrides)
         if settings["collect"]:
             report(ledger, plan, places_of(plan, ledger, overrides))
@@ -113,17 +121,51 @@ def report(ledger: Ledger, plan: Plan, places: Sequence[int]) -> list[Status]:
     return statuses
 
 
+def _run_study(name: str, overrides: Sequence[str], ledger: Ledger, config: DictConfig, line: str) -> None:
+    """Train what others build on, then the variants; evaluate what is trained; one table and one page."""
+    settings = resolve(config)["sweep"]
+    if settings["search"] != "grid":
+        raise UserError(f"experiment={name} names its trainings, nothing is searched; leave sweep.search out")
+    study, jobs = read_study(name, overrides, ledger.directory), settings["jobs"]
+    open_trials, count = [], 0
+    for trials_of in () if settings["collect"] else (Study.first_trials, Study.trials):
+        plan = Grid(trials_of(study))
+        if not plan.trials:
+            continue
+        _refuse_queued(ledger)
+        with ledger.lock():
+            places = plan.enter(ledger)
+        count += len(places)
+        if settings["launcher"] == "local":
+            still_open = _train_here(ledger, plan, places, jobs)
+            open_trials += still_open
+            study = study.dropping([status.axes["first"] for status in still_open if "first" in status.axes])
+        elif any(not ledger.is_finished(place) for place in places):
+            _launch_array(ledger, plan, places, jobs, config, line)
+            print("when it is done, the same command goes on")
+            return
+    written = evaluate_and_collect(study, ledger, jobs or 1, name)
+    print("\n".join(f"{kind:<16} {path}" for kind, path in written.items()))
+    _refuse_open(open_trials, count)
+
+
 def _launch_here(ledger: Ledger, plan: Plan, places: Sequence[int], jobs: int | None) -> None:
+    _refuse_open(_train_here(ledger, plan, places, jobs), len(places))
+
+
+def _train_here(ledger: Ledger, plan: Plan, places: Sequence[int], jobs: int | None) -> list[Status]:
+    """Run the trials and report; returns those that are still open."""
     from moda.sweep.local import run_trials
 
     run_trials(ledger, plan, places, 1 if jobs is None else jobs)
-    open_trials = [status for status in report(ledger, plan, places) if status.state not in FINISHED]
+    return [status for status in report(ledger, plan, places) if status.state not in FINISHED]
+
+
+def _refuse_open(open_trials: Sequence[Status], count: int) -> None:
     if open_trials:
         names = ", ".join(status.name for status in open_trials)
         what = "failed" if all(status.state == "failed" for status in open_trials) else "failed or did not end"
-        raise UserError(
-            f"{len(open_trials)} of {len(places)} trials {what}: {names}; mend the cause and run the sweep again"
-        )
+        raise UserError(f"{len(open_trials)} of {count} trials {what}: {names}; mend the cause and run the sweep again")
 
 
 def _launch_array(

@@ -40,8 +40,8 @@ def read_plan(ledger: Ledger) -> Plan:
 
 def run(ledger: Ledger, index: int, plan: Plan, resources: list[str]) -> int:
     """Train trial ``index``, which has begun; returns the status of ``moda train``."""
-    from moda.overrides import quoted
     from moda.cli.main import main as moda
+    from moda.overrides import quoted
 
     status = ledger.status(index)
     if status.state in FINISHED:

@@ -23,7 +23,9 @@ def _main(argv: list[str]) -> int:
 
     def run(config: "DictConfig") -> None:
         if "study" in config:
-            raise UserError(f"{config.name} is a list of trainings; run it with: moda sweep experiment={config.name} ...")
+            raise UserError(
+                f"{config.name} is a list of trainings; run it with: moda sweep experiment={config.name} ..."
+            )
         settings = resolve(config)
         overrides = job_overrides() or argv
         if place := place_in_multirun(overrides, argv):
