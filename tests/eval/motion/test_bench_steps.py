@@ -26,18 +26,19 @@ def moving_run(tiny_dataset, make_run):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
+        for parameter in network.time_embedder.parameters():
+            parameter.zero_()  # untrained, it would be noise in time that no step resolves
     return make_run(tiny_dataset, network=network)
 
 
 def test_more_steps_and_higher_orders_come_nearer_to_many_steps(moving_run, codec, protocol):
     settings = protocol(moving_run, metrics=METRICS, seeds=1)
-    ways = [Sampling(2), Sampling(8), Sampling(8, "adams_bashforth_2"), Sampling(8, "heun")]
-    reference, two, eight, multistep, heun = measure_steps(settings, ways, Sampling(64, "heun"))
+    ways = [Sampling(2), Sampling(16), Sampling(16, "adams_bashforth_2"), Sampling(16, "heun")]
+    reference, few, euler, multistep, heun = measure_steps(settings, ways, Sampling(64, "heun"))
     assert reference.distance == 0 and reference.worst[1] == 0
-    assert two.distance > eight.distance > multistep.distance > 0
-    assert heun.distance < eight.distance / 4
-    assert multistep.evaluations == eight.evaluations == 8 and heun.evaluations == 16
-    assert set(two.differences) <= set(COMPARED) and two.worst[1] == max(two.differences.values())
+    assert few.distance > euler.distance > 2 * multistep.distance > 2 * heun.distance > 0
+    assert multistep.evaluations == euler.evaluations == 16 and heun.evaluations == 32
+    assert set(few.differences) <= set(COMPARED) and few.worst[1] == max(few.differences.values())
 
 
 @pytest.mark.parametrize(
