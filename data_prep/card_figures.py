@@ -30,7 +30,9 @@ def histograms(rows: Sequence[Values]) -> str:
         for axis, row in zip(axes, rows, strict=False):
             values = np.asarray(row.values, float)
             low, high = np.quantile(values, [0.005, 0.995])
-            axis.hist(np.clip(values, low, high), bins=BINS if high > low else 1, color=COLOURS["model"])
+            if high == low:  # all alike: one bar, not a full picture
+                low, high = low - 0.5, high + 0.5
+            axis.hist(np.clip(values, low, high), bins=BINS, range=(low, high), color=COLOURS["model"])
             axis.set_xlabel(row.title)
             axis.set_yticks([])
         for axis in axes[len(rows) :]:

@@ -5,6 +5,7 @@ Cost: that of the codec, of writing H.264 (about 4 ms a frame at 512 pixels) and
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,17 +139,17 @@ class ClipMaker:
         return self.clock.timed("crop", kept) if kept is not None else self._from_file(frames, box, side)
 
     def _from_file(self, frames: range, box: CropBox, side: int) -> Iterator[np.ndarray]:
-        """Decord seeks well, and fails on some files."""
+        """Decord seeks well, fails on some files, and of some it gives less than there is."""
 
         def cut(frame: np.ndarray) -> np.ndarray:
             return crop(frame, box, side)
 
         given = 0
-        try:
+        with suppress(DecordFailure):
             for _, picture in self.clock.timed("decode again", FrameReader(self.path, FPS).frames(frames, cut)):
                 given += 1
                 yield picture
-        except DecordFailure:
+        if given < len(frames):
             rest = PatientReader(self.path, FPS).frames(frames[given:], cut)
             yield from (picture for _, picture in self.clock.timed("decode again", rest))
 

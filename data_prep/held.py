@@ -17,6 +17,7 @@ from moda.face.crop import CropBox, crop
 AROUND = 2.6  # side of what is kept, over the size of the face
 CROP = 1.95  # side of a usual crop over the size of the face, at a margin of 1.6
 FINER = 1.2  # pixels that are kept for one of the stored crop
+WORTH = 0.75  # scale from which frames are kept as they are: scaling would cost more than it saves
 LIMIT = 2**30  # bytes; beyond it a clip is decoded a second time
 
 
@@ -48,7 +49,8 @@ class HeldFrames:
         """Keep uint8 RGB ``frame`` around the box of a face in it."""
         face_size = max(face[2] - face[0], face[3] - face[1], 1.0)
         if not self._windows:
-            self.scale = min(1.0, FINER * self.size / ((CROP - 1.6 + self.margin) * face_size))
+            scale = FINER * self.size / ((CROP - 1.6 + self.margin) * face_size)
+            self.scale = scale if scale < WORTH else 1.0
         if self._bytes > LIMIT:
             return
         if self.scale < 1:

@@ -11,6 +11,7 @@ from prep_fakes import ask_for_rotation, square, tone
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.data_prep import extract
+from moda.data_prep.decode import FrameReader
 from moda.data_prep.pipeline import prepare
 from moda.data_prep.settings import PrepareSettings
 from moda.errors import UserError
@@ -119,3 +120,16 @@ def test_what_is_in_work_and_damaged_is_named(settings: PrepareSettings, make_vi
     with pytest.raises(UserError, match=r"is damaged .*; delete it and run the same command again"):
         prepare(settings)
     assert not (settings.out / "dataset.json").exists()
+
+
+def test_frames_that_decord_leaves_out_are_read_by_the_patient_reader(
+    settings: PrepareSettings, make_video, monkeypatch
+):
+    """Where the kept surroundings do not hold the crop, and decord ends a frame early, as it does on some files."""
+    make_video("a.mp4", [square(60, 60, 40, level=140 + k) for k in range(60)], sound=tone(2.4))
+    monkeypatch.setattr("moda.data_prep.held.HeldFrames.crops", lambda *_: None)
+    whole = FrameReader.frames
+    monkeypatch.setattr(FrameReader, "frames", lambda self, wanted, *rest: whole(self, wanted[:-3], *rest))
+    prepare(replace(settings, clip_seconds=5))
+    (clip,) = clips(settings)
+    assert clip.num_frames == 60
