@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from moda.data.schema import EMOTIONS, check_key
+from moda.data.schema import EMOTIONS, check_intensity, check_key
 from moda.errors import UserError
 from moda.files import read_json
 
@@ -109,11 +109,11 @@ def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
     """Speaker and emotion of a video: what its corpus says, else what folders and a sidecar say.
 
     A JSON file of the same name beside the video may hold "speaker", "emotion" (one of ``EMOTIONS``)
-    and "emotion_intensity" (0 to 1). Without a speaker there, ``speaker_from`` decides: ``parent``
-    takes the folder that the video lies in, ``top`` the first folder below the source, ``file`` the
-    file's own name; a video directly in the source folder is its own speaker. ``face`` begins as ``file``
-    does, and joins the speakers whose faces are alike when all videos have been read. A wrong value is
-    noted and left out.
+    and "emotion_intensity" (0 is neutral, 1 the emotion in full). Without a speaker there, ``speaker_from``
+    decides: ``parent`` takes the folder that the video lies in, ``top`` the first folder below the source,
+    ``file`` the file's own name; a video directly in the source folder is its own speaker. ``face`` begins
+    as ``file`` does, and joins the speakers whose faces are alike when all videos have been read. A wrong
+    value is noted and left out.
     """
     if source.labels is not None:
         return source.labels
@@ -148,10 +148,13 @@ def _from_sidecar(speaker: str, value: dict[str, Any]) -> Labels:
         else:
             notes.append(f"sidecar emotion {given!r:.60} is unknown and was left out; known: {', '.join(EMOTIONS)}")
     if (given := value.get("emotion_intensity")) is not None:
-        if isinstance(given, int | float) and 0 <= given <= 1:
-            intensity = float(given)
-        else:
-            notes.append(f"sidecar emotion_intensity {given!r:.60} was left out: it must be a number from 0 to 1")
+        try:
+            intensity = check_intensity(given)
+        except UserError as error:
+            notes.append(f"sidecar {error}; it was left out")
+        if emotion is None:
+            intensity = None
+            notes.append("sidecar emotion_intensity was not used: there is no emotion beside it")
     return Labels(speaker, emotion, intensity, tuple(notes))
 
 

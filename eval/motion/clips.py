@@ -11,6 +11,7 @@ from moda.data.shards import Clip, CorruptSampleError, FeatureShards
 from moda.errors import UserError
 from moda.eval.metrics.loudness import loudness, speech_span
 from moda.eval.pairing import Voice
+from moda.generation.emotion import Emotion, emotion_of
 
 SHORTEST = 1.0  # seconds; a correlation over less says nothing
 
@@ -29,6 +30,11 @@ class HeldOutClip:
     @property
     def num_frames(self) -> int:
         return self.clip.num_frames
+
+    @property
+    def emotion(self) -> Emotion:
+        """What the clip's labels say."""
+        return emotion_of(self.clip.record.emotion, self.clip.record.emotion_intensity)
 
     @property
     def voice(self) -> Voice:

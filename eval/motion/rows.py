@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from moda.data.schema import emotion_index
 from moda.data.windows import hashed_seed
 from moda.errors import UserError
 from moda.eval.motion.baselines import NearestNeighbour, RidgeRegression, TrainingClips
@@ -16,6 +15,7 @@ from moda.flow.guidance import Scale
 from moda.generation.faces import Faces
 from moda.generation.sampler import MotionSampler
 from moda.models.motion_vae import MotionVAE
+from moda.motion.controls import ControlSpace
 from moda.motion.statistics import MotionStatistics
 
 BATCH = 16  # clips sampled together; more gains nothing on a CPU
@@ -50,6 +50,11 @@ class Settings:
     faces: Faces | None = None
     notes: list[str] | None = None
 
+    @property
+    def controls(self) -> ControlSpace | None:
+        """The signals that the sampler's network may be given."""
+        return self.sampler.controls if self.sampler else None
+
 
 Performances = list[list[Performance]]  # clip -> repetitions
 
@@ -75,6 +80,12 @@ def mismatched_audio(clips: Sequence[HeldOutClip], settings: Settings) -> Perfor
 def model(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
     """The model with the clip's own sound."""
     runs = [_perform(clips, clips, k, settings) for k in range(settings.seeds)]
+    return [list(repetitions) for repetitions in zip(*runs, strict=True)]
+
+
+def controlled(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
+    """The model asked for the truth's head pose, gaze and distance: the network alone, not brought to them in the end."""
+    runs = [_perform(clips, clips, k, settings, controlled=True) for k in range(settings.seeds)]
     return [list(repetitions) for repetitions in zip(*runs, strict=True)]
 
 
@@ -151,12 +162,19 @@ ROWS = {
         "mismatched audio", mismatched_audio, lambda settings: settings.derangements, fewest_clips=2, needs=SAMPLER
     ),
     "model": Row("model", model, lambda settings: settings.seeds, needs=SAMPLER),
+    "controlled": Row(
+        "model, controls given", controlled, lambda settings: settings.seeds, needs=("controls", "controls")
+    ),
 }
 STANDARD = tuple(name for name in ROWS if name != "codec_ceiling")  # which takes as long as rendering and tracking do
 
 
 def _perform(
-    clips: Sequence[HeldOutClip], drivers: Sequence[HeldOutClip], repetition: int, settings: Settings
+    clips: Sequence[HeldOutClip],
+    drivers: Sequence[HeldOutClip],
+    repetition: int,
+    settings: Settings,
+    controlled: bool = False,
 ) -> list[Performance]:
     """Each clip's identity and emotion, from its first frame, with the sound of its driver.
 
@@ -164,16 +182,23 @@ def _perform(
     differ in the sound alone.
     """
     motions: list[np.ndarray] = []
+    space = settings.controls if controlled else None
     for start in range(0, len(clips), BATCH):
         some, heard = clips[start : start + BATCH], drivers[start : start + BATCH]
         motions += _needed(settings.sampler).sample_batch(
             [driver.clip.audio for driver in heard],
             [clip.clip.identity for clip in some],
-            [emotion_index(clip.clip.record.emotion) for clip in some],
+            [clip.emotion for clip in some],
             [clip.clip.motion[0] for clip in some],
             [hashed_seed(settings.seed, repetition, clip.key) for clip in some],
             steps=settings.steps,
             guidance=settings.guidance,
+            **({"controls": [_asked(space, clip) for clip in some], "exact": False} if space else {}),
         )
         settings.advance(len(some))
     return [Performance(motion, driver) for motion, driver in zip(motions, drivers, strict=True)]
+
+
+def _asked(space: ControlSpace, clip: HeldOutClip) -> dict[str, np.ndarray]:
+    """The signals of the clip's own motion."""
+    return {name: space.measure(name, clip.clip.motion) for name in space.channels}

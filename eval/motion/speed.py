@@ -3,7 +3,6 @@
 import time
 
 from moda.codec.base import MotionCodec
-from moda.data.schema import emotion_index
 from moda.eval.metrics.base import Score
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.rows import Settings
@@ -35,7 +34,7 @@ def measure_speed(clip: HeldOutClip, settings: Settings, codec: MotionCodec, fac
         settings.sampler.sample(
             clip.clip.audio,
             clip.clip.identity,
-            emotion_index(clip.clip.record.emotion),
+            clip.emotion,
             clip.clip.motion[0],
             seed=settings.seed,
             steps=settings.steps,

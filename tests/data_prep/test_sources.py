@@ -85,3 +85,20 @@ def test_a_wrong_sidecar_is_noted_and_left_out(tmp_path: Path, text: str):
     labels = labels_with(tmp_path, text)
     assert (labels.speaker, labels.emotion) == ("x", None)
     assert len(labels.notes) == 1
+
+
+def test_sidecar_gives_the_emotion_s_intensity(tmp_path: Path):
+    labels = labels_with(tmp_path, '{"emotion": "anger", "emotion_intensity": 0.4}')
+    assert (labels.emotion, labels.intensity, labels.notes) == ("anger", 0.4, ())
+    assert labels_with(tmp_path, '{"emotion": "anger"}').intensity is None
+
+
+@pytest.mark.parametrize("intensity", ["1.5", "-0.1", '"strong"', "true", "NaN"])
+def test_an_intensity_that_is_none_is_noted_and_left_out(tmp_path: Path, intensity: str):
+    labels = labels_with(tmp_path, f'{{"emotion": "anger", "emotion_intensity": {intensity}}}')
+    assert labels.emotion == "anger" and labels.intensity is None and len(labels.notes) == 1
+
+
+def test_an_intensity_without_an_emotion_is_noted(tmp_path: Path):
+    labels = labels_with(tmp_path, '{"emotion_intensity": 0.5}')
+    assert labels.intensity is None and "no emotion" in labels.notes[0]

@@ -43,7 +43,7 @@ class GreyRenderer:
 @pytest.fixture
 def renderer(monkeypatch):
     renderer = GreyRenderer()
-    monkeypatch.setattr(corpus, "_voice", ToneVoice)
+    monkeypatch.setattr(corpus, "_voice", lambda name: ToneVoice())
     monkeypatch.setattr(corpus, "_renderer", lambda size, supersample: renderer)
     return renderer
 

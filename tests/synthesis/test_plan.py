@@ -96,3 +96,45 @@ def test_held_out_speech_is_new_in_words_and_voice():
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         plans(**change)
+
+
+def test_held_out_speakers_say_what_no_other_says():
+    corpus = plans(identities=10, clips_per_identity=20, held_out=2)
+    said = {name: set() for name in ("others", "held_out")}
+    for plan in corpus:
+        side = "held_out" if plan.speaker.name in ("speaker_008", "speaker_009") else "others"
+        said[side] |= set(plan.sentences)
+    assert not said["others"] & said["held_out"]
+    assert len(said["held_out"]) == pytest.approx(0.2 * len(load_sentences()), abs=1)
+    assert corpus == plans(identities=10, clips_per_identity=20, held_out=2)
+
+
+def test_speakers_take_a_voice_of_their_own_kind():
+    two = {p.speaker.name: p.speaker for p in plans(identities=6, voices=("piper_joe", "flite_slt"))}
+    assert [speaker.voice for speaker in two.values()] == ["flite_slt", "piper_joe"] * 3
+    three = {p.speaker.name: p.speaker for p in plans(identities=4, voices=("piper_joe", "flite_rms", "flite_slt"))}
+    assert [s.voice for s in three.values()] == ["flite_slt", "piper_joe", "flite_slt", "flite_rms"]
+    alone = {p.speaker.name: p.speaker for p in plans(identities=4)}
+    assert {speaker.voice for speaker in alone.values()} == {"piper_joe"}
+    assert all(speaker.pitch > 1 for speaker in list(alone.values())[::2])  # women by a raised voice
+    assert all(0.9 < two[name].pitch < 1.1 for name in list(two)[::2])  # and by their own
+
+
+def test_intensities_come_from_the_range():
+    chosen = [p.intensity for p in plans(identities=20, intensities=(0.2, 0.6)) if p.emotion != "neutral"]
+    assert min(chosen) >= 0.2 and max(chosen) <= 0.6 and max(chosen) - min(chosen) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"intensities": (0.8, 0.2)}, "the lower first"),
+        ({"intensities": (0.5, 1.5)}, "from 0 to 1"),
+        ({"sway": -1}, "sway is -1"),
+        ({"voices": ("stentor",)}, "unknown voice 'stentor'; known: piper_joe"),
+        ({"held_out": 3}, "held-out is 3; some of the 3 speakers"),
+    ],
+)
+def test_manners_out_of_range_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        plans(**change)

@@ -8,7 +8,7 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.models.mmdit import MMDiT
-from moda.training.compilation import compile_blocks
+from moda.training.compilation import compile_blocks, recompute_blocks
 
 STAGES = [
     {"depth": 1, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
@@ -19,7 +19,9 @@ STAGES = [
 
 def network() -> MMDiT:
     torch.manual_seed(0)
-    made = MMDiT(5, 1, 6, 4, stages=STAGES, width=16, heads=2)
+    made = MMDiT(
+        5, 1, 6, 4, stages=STAGES, width=16, heads=2, context=2, controls={"pose": 3}, late_audio=2
+    )  # every option: none of them may break a graph
     for parameter in made.parameters():  # off the zeros that training starts with
         nn.init.normal_(parameter, std=0.1)
     return made
@@ -34,7 +36,8 @@ def gradients(model: MMDiT, batch: int = 3) -> dict[str, torch.Tensor]:
         audio=torch.randn(batch, 8, 1, 6, generator=generator),
         identity=torch.randn(batch, 4, generator=generator),
         emotion=torch.arange(batch),
-        previous_motion=torch.randn(batch, 1, 5, generator=generator),
+        previous_motion=torch.randn(batch, 2, 5, generator=generator),
+        controls=torch.randn(batch, 8, 3, generator=generator),
     )
     out.square().mean().backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -64,3 +67,11 @@ def test_a_network_without_blocks_is_refused() -> None:
         compile_blocks(nn.Linear(1, 1))
     with pytest.raises(UserError, match="compile=true is not supported with strategy=deepspeed_3"):
         compile_blocks(network(), stage=3)
+
+
+def test_blocks_are_computed_again_where_that_is_possible() -> None:
+    made = network()
+    recompute_blocks(made)
+    assert made.recompute
+    with pytest.raises(UserError, match="recompute=true: a Linear has no blocks"):
+        recompute_blocks(nn.Linear(1, 1))

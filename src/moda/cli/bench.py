@@ -8,6 +8,7 @@ from moda.errors import UserError
 
 USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
        moda bench model [--preset demo|moda_b] [--batch N] [--frames N] [OVERRIDES of moda train]
+       moda bench network [--preset demo|moda_b] [--equal parameters|flops --to MODEL] [OVERRIDES of moda train]
        moda bench loader [DATASET]
        moda bench prepare VIDEO... [OVERRIDES of moda prepare]
        moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
         "train": _train,
         "rank": _rank,
         "model": _model,
+        "network": _network,
         "loader": _loader,
         "prepare": _prepare,
         "evaluate": _evaluate,
@@ -127,6 +129,40 @@ def _model(argv: list[str]) -> int:
     )
     for passes in measure_model(network, arguments.batch, arguments.frames, arguments.repeats):
         print(passes)
+    return 0
+
+
+def _network(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "moda bench network", description="Parameters and operations of a transformer, part by part, by formula."
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="demo", help="model and sizes of the data; overrides change them"
+    )
+    parser.add_argument(
+        "--stride", type=int, default=1, help="frames of a motion token: 1 for motion, 4 for most latents"
+    )
+    parser.add_argument("--dim", type=int, help="channels of a motion token, by default those of the layout")
+    parser.add_argument(
+        "--equal", choices=("parameters", "flops"), help="also: the depth and MLPs that make it equal in these"
+    )
+    parser.add_argument("--to", metavar="MODEL", help="... to this one of conf/model")
+    arguments, overrides = parser.parse_known_args(argv)
+    if any(text.startswith("-") for text in overrides):
+        raise UserError(f"unknown option {overrides[0]}; moda bench network --help lists them")
+    if (arguments.equal is None) != (arguments.to is None):
+        raise UserError("--equal and --to go together, as --equal parameters --to mmdit_b")
+    from moda.bench.network import Data, network_of, print_costs, print_equal
+    from moda.cli.hydra_app import compose
+
+    preset, sizes = PRESETS[arguments.preset]
+    data = Data(**sizes, stride=arguments.stride, dim=arguments.dim)
+    config = compose("train", [*preset, "data.path=none", *overrides])
+    network, window = network_of(config, data), config.data.window
+    print_costs(network, data, window)
+    if arguments.equal:
+        reference = network_of(compose("train", [*preset, "data.path=none", f"model={arguments.to}"]), data)
+        print_equal(network, reference, arguments.equal, data, window)
     return 0
 
 

@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   moda generate --checkpoint runs/dit --portrait head:7 --audio speech.mp3 --out talk.mp4 --emotion happiness
   moda generate --checkpoint runs/dit --portrait me.jpg --audio speech.flac --out talk.mp4 --seed 3 --steps 20
   moda generate --checkpoint runs/dit --portrait me.jpg --audio speech.wav --out talk.mp4 --paste-back --codec driving.multiplier=0.8
+  moda generate ... --emotion happy:0.8@0-3,sad@3-6 --controls look.csv     columns time,pitch,yaw,roll,...
 """
 
 
@@ -27,7 +28,10 @@ def parser() -> argparse.ArgumentParser:
     add("--portrait", required=True, metavar="IMAGE|NAME", help="image with a face, or a named identity such as head:7")
     add("--audio", required=True, metavar="FILE", help="speech: wav, flac, mp3 or a video with sound, at any rate")
     add("--out", required=True, metavar="FILE.mp4", help="video to write; its folder is made if need be")
-    add("--emotion", metavar="NAME", help=f"one of {', '.join(EMOTIONS)} (default: left open)")
+    add("--emotion", metavar="NAME[:INTENSITY][@START-END],...", help=f"{', '.join(EMOTIONS)}; intensity 0 to 1, times in "
+        "seconds, as happy:0.8@0-3,sad@3-6 (default: left open)")  # fmt: skip
+    add("--controls", metavar="FILE", help=".csv or .npz of signals to obey: time and any of pitch,yaw,roll; "
+        "gaze_pitch,gaze_yaw; distance")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="another seed moves otherwise (default: %(default)s)")
     add("--steps", type=int, metavar="N", help="steps of the flow solver (default: the run's own)")
     add("--guidance", metavar="X", help="1 is none; of each condition: audio=2,emotion=1.5 (default: the run's own)")
@@ -75,6 +79,7 @@ def main(argv: list[str]) -> int:
         size=arguments.size,
         paste_back=arguments.paste_back,
         codec=codec_settings(arguments.codec),
+        controls=arguments.controls,
         motion_file=arguments.motion,
         device=arguments.device,
         show_progress=not arguments.no_progress,

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from moda.data.schema import FEATURE_MEMBERS, ClipRecord, DatasetManifest, emotion_index
+from moda.data.schema import FEATURE_MEMBERS, ClipRecord, DatasetManifest, check_intensity, emotion_index
 
 Bytes = bytes | memoryview
 
@@ -60,6 +60,7 @@ def decode(key: str, members: Mapping[str, Bytes], manifest: DatasetManifest, sp
     if not isinstance(frames, int) or frames < 1 or record.fps != layout.fps:
         raise ValueError(f"it has {frames} frames at {record.fps} a second, the layout has {layout.fps} a second")
     emotion_index(record.emotion)
+    check_intensity(record.emotion_intensity)
     motion = _array(members, "motion.npy", (frames, layout.dim), np.float32)
     identity = _array(members, "identity.npy", (manifest.identity_dim,), np.float32)
     audio = _array(members, "audio.npy", (frames, manifest.audio_layers, manifest.audio_dim))

@@ -42,6 +42,15 @@ def emotion_index(name: str | None) -> int:
     return EMOTIONS.index(name)
 
 
+def check_intensity(value: Any) -> float:
+    """An emotion's intensity, 1 where it is not known (None); ValueError unless it lies in 0 to 1."""
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UserError(f"emotion_intensity {value!r:.60} is no number from 0 to 1")
+    return float(value)
+
+
 def check_key(key: str) -> str:
     """Return ``key`` if it may name a sample (and so a file), else refuse it."""
     if not KEY_PATTERN.fullmatch(key):
@@ -62,13 +71,16 @@ class ClipRecord:
     fps: int
     crop: tuple[float, float, float]  # centre x, centre y, side, in pixels of the source
     emotion: str | None = None
-    emotion_intensity: float | None = None  # 0 to 1, None where unknown
+    emotion_intensity: float | None = None  # 0 is neutral, 1 the emotion in full; None: not known, taken as 1
     quality: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what a reader should know, as "3 faces; the largest was taken"
     schema: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        value = asdict(self)
+        if self.emotion_intensity is None:  # so that data sets without intensities are, byte for byte, what they were
+            del value["emotion_intensity"]
+        return value
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "ClipRecord":

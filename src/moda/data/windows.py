@@ -9,7 +9,7 @@ import torch
 
 from moda.data.batches import Batch, allocate
 from moda.data.decode import Clip
-from moda.data.schema import emotion_index
+from moda.data.schema import check_intensity, emotion_index
 from moda.motion.reference import resize, scale_ratio
 from moda.motion.statistics import MotionStatistics
 
@@ -41,7 +41,8 @@ def cut_window(
     motion: (P + W, D) float32, normalised; with ``reference_scale`` at the mean scale, by the ratio of the
     clip's first frame. audio: (W, L, C) as stored, aligned with the last W frames.
     Both repeat the first row before the clip and the last after it, as sampling does.
-    valid: (P + W,) bool, False after the clip's end. identity: (I,). emotion: class index. key, start.
+    valid: (P + W,) bool, False after the clip's end. identity: (I,). emotion: class index. intensity: () float32, of
+    the emotion. key, start.
     No array shares memory with the clip, whose memory the next one can then take.
     """
     first, end = start - previous, start + window
@@ -59,6 +60,7 @@ def cut_window(
         "audio": audio,
         "identity": clip.identity.copy(),
         "emotion": emotion_index(clip.record.emotion),
+        "intensity": np.array(check_intensity(clip.record.emotion_intensity), np.float32),
         "key": clip.key,
         "start": start,
     }

@@ -19,11 +19,13 @@ from moda.audio.encoder import SAMPLE_RATE, SpeechEncoder, frames_of
 from moda.audio.io import load_audio
 from moda.build import build, with_settings
 from moda.codec.base import MotionCodec, PastesBack, Portrait
-from moda.data.schema import emotion_index
 from moda.devices import resolve_device
 from moda.errors import UserError
 from moda.files import atomic_path
 from moda.flow.guidance import Guidance, Scale
+from moda.generation.controls import read_controls
+from moda.generation.emotion import NONE, Emotion, Timeline, check_within, parse_emotions, timeline_of
+from moda.generation.request import Controls
 from moda.generation.sampler import MotionSampler
 from moda.generation.video import VideoWriter
 from moda.interop.export import Export, load_export
@@ -111,22 +113,25 @@ def sample_motion(
     portrait: Portrait,
     waveform: np.ndarray,
     *,
-    emotion: int,
+    emotion: int | Emotion | Timeline,
     seed: int = 0,
     steps: int | None = None,
     guidance: Scale | None = None,
+    controls: Controls | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield motion (n, D) float32 for (N,) speech at 16 kHz as it is made, ``frames_of(N)`` frames in all.
 
-    emotion: class index, ``len(EMOTIONS)`` for none.
+    emotion: class index, ``len(EMOTIONS)`` for none; an emotion with its intensity, or a timeline of them.
+    controls: signals to obey (``read_controls``).
     """
     sampler, length = generator.sampler, frames_of(len(waveform))
     # the last window sees silence after the end, as it would in a longer recording
     silence = sampler.window * sampler.stride + sampler.published.tail(sampler.statistics.layout.fps)
     features = generator.encoder.encode(waveform, length + silence)
     yield from sampler.sample(
-        features, portrait.identity, emotion, portrait.rest, seed=seed, steps=steps, guidance=guidance, length=length
-    )
+        features, portrait.identity, emotion, portrait.rest,
+        seed=seed, steps=steps, guidance=guidance, length=length, controls=controls,
+    )  # fmt: skip
 
 
 def render(codec: MotionCodec, portrait: Portrait, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -153,6 +158,7 @@ def generate(
     size: int | None = None,
     paste_back: bool = False,
     codec: Mapping[str, Any] | None = None,
+    controls: str | Path | None = None,
     motion_file: str | Path | None = None,
     device: str = "auto",
     show_progress: bool = True,
@@ -160,23 +166,28 @@ def generate(
     """Animate ``portrait`` with the speech in ``audio`` and write the video ``out`` (.mp4, H.264 and AAC).
 
     checkpoint: run or export folder. portrait: image file or named identity of the codec (``head:7``).
-    emotion: one of ``moda.data.schema.EMOTIONS``; None leaves it open. steps, guidance: of the flow
-    solver, by default the run's own. paste_back: show the whole picture of the portrait, with the rendered
-    face in its place. codec: settings of the codec other than the run's, as ``{"driving": {"mode": "relative"}}``.
-    motion_file: where to keep the motion as well (.npz).
+    emotion: as ``moda.generation.emotion.parse_emotions`` reads it; None leaves it open. controls: file of
+    signals to obey (``moda.generation.controls``). steps, guidance: of the flow solver, by default the run's own.
+    paste_back: show the whole picture of the portrait, with the rendered face in its place. codec: settings of the
+    codec other than the run's, as ``{"driving": {"mode": "relative"}}``. motion_file: where to keep the motion as
+    well (.npz).
     Every input is checked before the slow part; ``out`` appears when it is whole. Raises UserError.
     """
-    emotion_class = emotion_index(emotion)
+    emotions = timeline_of(NONE) if emotion is None else parse_emotions(emotion)
     check_sampling(seed, steps, guidance, size)
     if size is not None and paste_back:
         raise UserError("size does nothing beside paste_back, which shows the picture at its own size; drop one")
     out = check_output(out, ".mp4", inputs=(audio, portrait))
     motion_path = None if motion_file is None else check_output(motion_file, ".npz", inputs=(audio, portrait))
     waveform = load_audio(audio)
+    check_within(emotions, len(waveform) / SAMPLE_RATE)
     generator = load_generator(checkpoint, device=device, size=size, codec=codec)
+    asked = None if controls is None else _controls(controls, generator.sampler, checkpoint, len(waveform))
     renderer = generator.codec
     face = renderer.portrait(portrait)
-    chunks = sample_motion(generator, face, waveform, emotion=emotion_class, seed=seed, steps=steps, guidance=guidance)
+    chunks = sample_motion(
+        generator, face, waveform, emotion=emotions, seed=seed, steps=steps, guidance=guidance, controls=asked
+    )
     total, fps = frames_of(len(waveform)), renderer.layout.fps
     watch = _Stopwatch(chunks, keep=motion_path is not None)
     began = time.perf_counter()
@@ -194,6 +205,14 @@ def generate(
     if motion_path is not None:
         save_motion(motion_path, np.concatenate(watch.kept), face, renderer)
     return Generated(out, total, total / fps, watch.seconds, wall - watch.seconds)
+
+
+def _controls(path: str | Path, sampler: MotionSampler, checkpoint: str | Path, samples: int) -> Controls:
+    if sampler.controls is None:
+        raise UserError(
+            f"{checkpoint} was trained without controls and cannot obey {path}; train with model.controls=[pose,gaze,distance]"
+        )
+    return read_controls(path, sampler.controls, frames_of(samples))
 
 
 def _silent(count: int = 1, note: str = "") -> None:

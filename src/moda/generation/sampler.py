@@ -1,13 +1,12 @@
 """Motion for speech of any length: windows conditioned on the motion before them, blended where they overlap.
 
 Window k covers W tokens from k (W - O). It is sampled from noise that depends on the clip's seed and
-on k only, conditioned on the token before it; its first O tokens, which start from the noise that the last
+on k only, conditioned on the tokens before it; its first O tokens, which start from the noise that the last
 O of the window before started from, are blended linearly with those. A token is a frame, or a latent of
 the motion VAE.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,39 +16,15 @@ from moda.errors import UserError
 from moda.flow.guidance import BranchVelocity, Guidance, Scale, guide
 from moda.flow.path import timestep_of
 from moda.flow.rectified import RectifiedFlow
+from moda.generation.emotion import Emotion, Timeline, blend_rows, mixture, timeline_of
 from moda.generation.published import PublishedWays
+from moda.generation.request import Controls, Progress, Request
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
+from moda.motion.controls import ControlSpace
 from moda.motion.finish import smooth_pose
 from moda.motion.reference import resize, scale_ratio
 from moda.motion.statistics import MotionStatistics
-
-
-@dataclass(frozen=True)
-class Request:
-    """One clip to make: what ``MotionSampler.sample`` takes, checked and as tensors."""
-
-    audio: torch.Tensor  # (T', L, C)
-    identity: torch.Tensor  # (I,)
-    emotion: int
-    rest: torch.Tensor  # (D,) normalised
-    seed: int
-    length: int  # frames T that are asked for
-    frames: int  # T and those of silence after them
-    size: float  # of the face, in units of the mean scale
-
-
-@dataclass
-class Progress:
-    """What one clip carries from window to window; its size does not grow with the clip."""
-
-    request: Request
-    windows: int
-    previous: torch.Tensor  # (1, C) the token before the next window
-    tail: torch.Tensor | None  # (O, C) of the last window, to be blended into the next
-    context: torch.Tensor  # (n, C) tokens before those of the next window that decoding needs
-    decoded: int  # of them, from the start; the others wait for what a centred decoder sees ahead
-    left: int  # frames not yet yielded
 
 
 class MotionSampler:
@@ -57,8 +32,8 @@ class MotionSampler:
 
     network, vae: in the space the network was trained in; ``vae`` None means motion itself.
     window, overlap, previous: in frames. ``previous`` is the length P of the motion before the window
-    that training showed: a multiple of the VAE's stride, or 1 without a VAE (the network sees the
-    last token of it). Dead dimensions of the statistics are held at 0 throughout, as in training.
+    that training showed: a multiple of the VAE's stride, or without a VAE the network's context, at
+    least 1 (the network sees the last of its tokens). Dead dimensions of the statistics are held at 0 throughout, as in training.
     reference_scale: the network was trained on motion at the mean scale (``moda.motion.reference``).
     published: ways of the published pipeline. Runs where the network's parameters are. Raises UserError for settings that do not fit together.
     """
@@ -91,8 +66,10 @@ class MotionSampler:
             )
         if not 0 <= 2 * overlap <= window:
             raise UserError(f"overlap {overlap} must lie between 0 and half the window {window}")
-        if previous < 1 or (previous % self.stride if vae else previous > 1):
-            needed = f"a multiple of the VAE's stride {vae.stride}" if vae else "1: without a VAE one frame conditions"
+        self.shown = max(1, network.context)  # tokens that condition a window
+        if previous < self.shown * self.stride or (previous % self.stride if vae else previous > self.shown):
+            least = f"at least {self.shown * self.stride} and a multiple of the VAE's stride {self.stride}"
+            needed = least if vae else f"{self.shown}: without a VAE so many frames condition"
             raise UserError(f"previous motion of {previous} frames must be {needed}")
         self.window, self.overlap = window // self.stride, overlap // self.stride  # in tokens
         self.channels = vae.latent_dim if vae else statistics.layout.dim
@@ -102,6 +79,7 @@ class MotionSampler:
                 f"the network makes {network.motion_dim} channels, but its motion has {self.channels}; "
                 "transformer, motion VAE and statistics must come from the same training"
             )
+        self.controls = ControlSpace(list(network.controls), statistics) if network.controls else None
 
     @property
     def device(self) -> torch.device:
@@ -111,49 +89,53 @@ class MotionSampler:
         self,
         audio: np.ndarray | torch.Tensor,
         identity: np.ndarray | torch.Tensor,
-        emotion: int,
+        emotion: int | Emotion | Timeline,
         rest: np.ndarray | torch.Tensor,
         *,
         seed: int = 0,
         steps: int | None = None,
         guidance: Scale | None = None,
         length: int | None = None,
+        controls: Controls | None = None,
+        exact: bool = True,
     ) -> Iterator[np.ndarray]:
         """Motion (n, D) float32 in the layout's units, yielded as soon as it is final, T frames in all.
 
         audio: (T, L, C) speech features. identity: (I,). emotion: class index, the number of classes
-        is the null. rest: (D,) motion that the clip starts from. length: T where ``audio`` is longer;
+        is the null; or an emotion with its intensity, or a timeline of them. rest: (D,) motion that the clip starts from. length: T where ``audio`` is longer;
         features beyond T (silence, say) fill the last window, which otherwise repeats the last row.
         steps, guidance: by default those of the flow settings; guidance may be a scale for each condition, see
-        ``moda.flow.guidance``. Arguments are checked before the first
-        frame is asked for.
+        ``moda.flow.guidance``. controls: signals to obey, T rows each; what is not there is left to the network.
+        It makes the rest fit them; what it leaves of a difference is taken away in the end, unless ``exact`` is
+        False. Arguments are checked before the first frame is asked for.
         """
-        request = self._request(audio, identity, emotion, rest, seed, length)
+        request = self._request(audio, identity, emotion, rest, seed, length, controls, exact)
         return (motion for _, motion in self._finished([request], steps, guidance))
 
     def sample_batch(
         self,
         audio: Sequence[np.ndarray | torch.Tensor],
         identities: Sequence[np.ndarray | torch.Tensor],
-        emotions: Sequence[int],
+        emotions: Sequence[int | Emotion | Timeline],
         rests: Sequence[np.ndarray | torch.Tensor],
         seeds: Sequence[int],
         *,
         steps: int | None = None,
         guidance: Scale | None = None,
         lengths: Sequence[int] | None = None,
+        controls: Sequence[Controls | None] | None = None,
+        exact: bool = True,
     ) -> list[np.ndarray]:
         """Whole clips (T_i, D), window by window together; each equals ``sample`` with its seed to rounding."""
-        requests = [
-            self._request(*arguments)
-            for arguments in zip(audio, identities, emotions, rests, seeds, lengths or [None] * len(audio), strict=True)
-        ]
+        nothing = [None] * len(audio)
+        columns = (audio, identities, emotions, rests, seeds, lengths or nothing, controls or nothing)
+        requests = [self._request(*arguments, exact) for arguments in zip(*columns, strict=True)]
         pieces: list[list[np.ndarray]] = [[] for _ in requests]
         for index, motion in self._finished(requests, steps, guidance):
             pieces[index].append(motion)
         return [np.concatenate(parts) for parts in pieces]
 
-    def _request(self, audio, identity, emotion, rest, seed, length) -> Request:
+    def _request(self, audio, identity, emotion, rest, seed, length, controls, exact) -> Request:
         audio, identity, rest = (torch.as_tensor(x, dtype=torch.float32, device="cpu") for x in (audio, identity, rest))
         if audio.dim() != 3 or audio.shape[1:] != self.network.audio_shape or len(audio) == 0:
             raise UserError(
@@ -164,8 +146,10 @@ class MotionSampler:
             raise UserError(
                 f"identity has shape {tuple(identity.shape)}, the network takes {self.network.identity_dim}"
             )
-        if not 0 <= emotion <= self.network.num_emotions:
-            raise UserError(f"emotion {emotion} is not in 0..{self.network.num_emotions} (the last is no emotion)")
+        emotions = timeline_of(emotion)
+        for index in (span.emotion.index for span in emotions):
+            if not 0 <= index <= self.network.num_emotions:
+                raise UserError(f"emotion {index} is not in 0..{self.network.num_emotions} (the last is no emotion)")
         frames = len(audio) if length is None else length
         if not 1 <= frames <= len(audio):
             raise UserError(f"length {frames} must lie in 1..{len(audio)}, the number of feature rows")
@@ -176,7 +160,19 @@ class MotionSampler:
         motion = self.statistics.normalize(resize(motion, 1 / size, self.statistics.layout) if size != 1 else motion)
         rest = torch.from_numpy(motion * self.statistics.alive)
         sampled = frames + self.published.tail(self.statistics.layout.fps)
-        return Request(audio, identity, emotion, rest, seed, frames, sampled, size)
+        signals, ungiven = self._asked(controls or {}, frames, size)
+        imposed = (controls or {}) if exact else {}
+        return Request(audio, identity, emotions, rest, seed, frames, sampled, size, signals, ungiven, imposed)
+
+    def _asked(self, controls: Controls, frames: int, size: float) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if self.controls is None:
+            if controls:
+                raise UserError(f"the model was trained without controls, it cannot obey {', '.join(controls)}")
+            return None, None
+        if "distance" in controls:  # the network works at the mean scale
+            controls = {**controls, "distance": np.asarray(controls["distance"]) * size}
+        signals, given = self.controls.encode(controls, frames)
+        return torch.from_numpy(signals), torch.from_numpy(~given)
 
     def _finished(
         self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
@@ -213,7 +209,7 @@ class MotionSampler:
         token = self.vae.normalize(self.vae.encode(rest)[0])[0] if self.vae else rest[0]  # (1, C)
         tokens = -(-request.frames // self.stride)
         windows = 1 + max(0, -(-(tokens - self.window) // (self.window - self.overlap)))
-        return Progress(request, windows, token, None, token, len(token), request.frames)
+        return Progress(request, windows, token.expand(self.shown, -1), None, token, len(token), request.frames)
 
     def _sample_window(
         self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, guidance: Guidance
@@ -231,11 +227,11 @@ class MotionSampler:
 
     def _velocity(self, clips: Sequence[Progress], window: int) -> BranchVelocity:
         """The network as a velocity field; all branches of guidance are one batch."""
-        conditions = {
-            "audio": torch.stack([self._audio_window(clip.request.audio, window) for clip in clips]),
-            "identity": torch.stack([clip.request.identity for clip in clips]),
-            "emotion": torch.tensor([clip.request.emotion for clip in clips]),
-            "previous_motion": torch.stack([clip.previous for clip in clips]),
+        owners, emotions, weights = blend_rows([self._emotions(clip.request, window) for clip in clips])
+        rows = [clips[owner] for owner in owners]  # a clip has one for each emotion in the window
+        conditions = self._conditions(rows, window) | {
+            "emotion": torch.tensor([emotion.index for emotion in emotions]),
+            "intensity": torch.tensor([emotion.intensity for emotion in emotions]),
         }
         conditions = {key: value.to(self.device) for key, value in conditions.items()}
         alive = self.alive.to(self.device)
@@ -245,7 +241,7 @@ class MotionSampler:
             batch = {key: torch.cat([value] * len(branches)) for key, value in conditions.items()}
             for name in sorted({name for branch in branches for name in branch}):
                 drop = torch.tensor([name in branch for branch in branches], device=self.device)
-                batch[f"drop_{name}"] = drop.repeat_interleave(len(clips))
+                batch[f"drop_{name}"] = drop.repeat_interleave(len(rows))
             return batch
 
         def velocity(
@@ -255,13 +251,40 @@ class MotionSampler:
             answer = self.network(many, timestep_of(sigma).expand(len(many)), **shown(branches)) * alive
             return answer.chunk(len(branches))
 
-        return velocity
+        if len(rows) == len(clips):
+            return velocity
+        owner, share = torch.tensor(owners, device=self.device), torch.from_numpy(weights)[..., None].to(self.device)
 
-    def _audio_window(self, audio: torch.Tensor, window: int) -> torch.Tensor:
-        """Feature rows of a window; the last row stands for those after the end."""
+        def blended(
+            x: torch.Tensor, sigma: torch.Tensor, branches: tuple[tuple[str, ...], ...]
+        ) -> tuple[torch.Tensor, ...]:
+            parts = velocity(x[owner], sigma, branches)
+            return tuple(torch.zeros_like(x).index_add_(0, owner, share * part) for part in parts)
+
+        return blended
+
+    def _emotions(self, request: Request, window: int) -> tuple[list[Emotion], np.ndarray]:
+        first = window * (self.window - self.overlap) * self.stride
+        return mixture(request.emotions, first, self.window, self.stride, self.statistics.layout.fps)
+
+    def _conditions(self, clips: Sequence[Progress], window: int) -> dict[str, torch.Tensor]:
+        """What the network is given of each clip beside its emotion."""
+        batch = {
+            "audio": torch.stack([self._rows(clip.request.audio, window) for clip in clips]),
+            "identity": torch.stack([clip.request.identity for clip in clips]),
+            "previous_motion": torch.stack([clip.previous for clip in clips]),
+        }
+        if self.controls:
+            asked = [(clip.request.controls, clip.request.ungiven) for clip in clips]
+            batch["controls"] = torch.stack([self._rows(signals, window) for signals, _ in asked])
+            batch["drop_controls"] = torch.stack([ungiven for _, ungiven in asked])
+        return batch
+
+    def _rows(self, frames: torch.Tensor, window: int) -> torch.Tensor:
+        """Rows of a window, one a frame; the last row stands for those after the end."""
         start = window * (self.window - self.overlap) * self.stride
         rows = torch.arange(start, start + self.window * self.stride)
-        return audio[rows.clamp(max=len(audio) - 1)]
+        return frames[rows.clamp(max=len(frames) - 1)]
 
     def _advance(self, clip: Progress, tokens: torch.Tensor, window: int) -> torch.Tensor:
         """Blend ``tokens`` (W, C) with the window before; keep what the next needs; return the final tokens."""
@@ -272,7 +295,8 @@ class MotionSampler:
         if window == clip.windows - 1:
             return tokens
         step = self.window - self.overlap
-        clip.previous, clip.tail = tokens[step - 1 : step], tokens[step:]
+        clip.previous = torch.cat([clip.previous, tokens[:step]])[-self.shown :]
+        clip.tail = tokens[step:]
         return tokens[:step]
 
     def _decode(self, clip: Progress, tokens: torch.Tensor, last: bool) -> np.ndarray:
@@ -287,9 +311,15 @@ class MotionSampler:
             first = max(0, ready - self.vae.decoder_context)
             clip.context, clip.decoded = joined[first:], ready - first
         motion = motion[: clip.left]
+        first = clip.request.frames - clip.left
         clip.left -= len(motion)
         frames = self.statistics.denormalize(motion).cpu().numpy()
-        return resize(frames, clip.request.size, self.statistics.layout) if clip.request.size != 1 else frames
+        if clip.request.size != 1:
+            frames = resize(frames, clip.request.size, self.statistics.layout)
+        if self.controls is None or not clip.request.imposed:
+            return frames
+        rows = np.arange(first, first + len(frames)).clip(max=clip.request.length - 1)
+        return self.controls.impose(frames, {name: values[rows] for name, values in clip.request.imposed.items()})
 
 
 def window_noise(seed: int, window: int, shape: tuple[int, int], shared: int = 0) -> torch.Tensor:

@@ -34,6 +34,8 @@ MODA_B: dict[str, Any] = {
     "repeat_conditions": True,
     "mix_audio_layers": False,
     "without": [],
+    "context": 0,
+    "late_audio": 0,
     "stages": [
         {"depth": 3, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
         {"depth": 6, "groups": [["motion"], ["audio", "emotion", "identity"]]},
@@ -103,9 +105,11 @@ def _condition_group(number: str) -> dict[str, str]:
 def official_keys(network: MMDiT) -> dict[str, str]:
     """Our state-dict key to the official one, for every tensor but the nulls that the format lacks.
 
-    Raises UserError when the stages are not the published 4-, 2- and 1-stream kinds in that order, or speech
-    layers are mixed.
+    Raises UserError when the stages are not the published 4-, 2- and 1-stream kinds in that order, and for parts
+    that the published network lacks.
     """
+    if network.context or network.controls or len(network.late_audio):
+        raise UserError("the official MoDA format has no place for context tokens, controls or late audio")
     if [stage.groups for stage in network.stages] != [stage.groups for stage in parse_stages(MODA_B["stages"])]:
         raise UserError("the official MoDA format holds 4-, 2- and 1-stream stages in the published order only")
     if network.audio_embedder.layer_scores is not None:

@@ -1,6 +1,7 @@
 """From conditions and noisy motion to tokens of the transformer's width."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -79,3 +80,36 @@ class NullToken(nn.Module):
         if drop is None:
             drop = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
         return torch.where(drop[:, None, None], self.token.to(tokens.dtype), tokens)
+
+
+class ControlEmbedder(nn.Module):
+    """Signals that a user may give or leave out, as one vector for every motion token.
+
+    channels: name of a control -> its channels. frames: that a motion token stands for; their values are
+    embedded side by side, so that nothing of a quick movement is lost. A control that is not given is
+    its learned null. The embedding is linear, as the motion's dependence on it is, and starts as strong as
+    the signals themselves (``reset``).
+    """
+
+    def __init__(self, channels: Mapping[str, int], frames: int, width: int):
+        super().__init__()
+        self.frames, self.sizes = frames, list(channels.values())
+        self.embedders = nn.ModuleDict({name: nn.Linear(frames * k, width) for name, k in channels.items()})
+        self.nulls = nn.ModuleDict({name: NullToken(width) for name in channels})
+        self.reset()
+
+    def reset(self) -> None:
+        for embedder in self.embedders.values():
+            assert isinstance(embedder, nn.Linear)
+            nn.init.normal_(embedder.weight, std=embedder.in_features**-0.5)
+            nn.init.zeros_(embedder.bias)
+
+    def forward(self, signals: torch.Tensor, drop: torch.Tensor | None) -> torch.Tensor:
+        """signals: (B, T, K), the controls side by side; drop: (B, G) bool, one column a control. (B, N, width)."""
+        parts = signals.unflatten(1, (-1, self.frames)).split(self.sizes, -1)  # each (B, N, frames, k)
+        total: torch.Tensor | float = 0.0
+        for index, (part, name) in enumerate(zip(parts, self.embedders, strict=True)):
+            dropped = None if drop is None else drop[:, index]
+            total = total + self.nulls[name](self.embedders[name](part.flatten(2)), dropped)
+        assert isinstance(total, torch.Tensor)
+        return total

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from moda.errors import UserError
 from moda.models.attention import rope_rotation
 from moda.models.blocks import GroupLayer, Modulation, MultiStreamBlock, SingleStreamBlock, modulate
-from moda.models.embeddings import AudioEmbedder, NullToken, TimestepEmbedder, two_layer_mlp
+from moda.models.embeddings import AudioEmbedder, ControlEmbedder, NullToken, TimestepEmbedder, two_layer_mlp
 
 STREAMS = ("motion", "audio", "emotion", "identity")
 STATIC_STREAMS = ("emotion", "identity")  # the same for every frame
@@ -70,9 +71,18 @@ class MMDiT(nn.Module):
     mix_audio_layers: learn which mix of the speech encoder's layers to hear (``AudioEmbedder``).
     without: conditions that the network is never shown, whatever it is given: their learned nulls stand in for them, 0
     for the previous motion. What each is worth, at equal weights and operations.
+    neutral: the emotion class that others are interpolated from by their intensity.
+    context: previous motion tokens that stand before the window as clean tokens of the motion stream, at
+    negative positions; 0 is the published way, one previous token beside every noisy one.
+    controls: name -> channels of the per-frame signals that may be given or not (see ``ControlEmbedder``).
+    late_audio: so many of the last blocks have the sound of a motion token's own frames added to it, by a
+    projection that starts at zero. frames_per_token: of motion; needed by ``controls`` and ``late_audio``.
     local_init: start with half of the heads looking at the same moment in every stream (``look_nearby``).
     With random queries and keys a small corpus is memorised before that is found out. Changes what the
     first step computes, not the architecture.
+
+    ``recompute`` (an attribute, False at first) makes the backward pass compute each block again instead of
+    keeping what is inside it.
     """
 
     def __init__(
@@ -92,18 +102,34 @@ class MMDiT(nn.Module):
         mix_audio_layers: bool = False,
         without: Sequence[str] = (),
         local_init: bool = True,
+        neutral: int = 5,
+        context: int = 0,
+        controls: Mapping[str, int] | None = None,
+        late_audio: int = 0,
+        frames_per_token: int = 1,
     ):
         super().__init__()
         if width % heads or (width // heads) % 2:
             raise UserError(f"model.network.width {width} must be an even multiple of heads {heads}")
+        if context < 0 or frames_per_token < 1 or not 0 <= neutral < num_emotions:
+            raise UserError("model.network needs context >= 0, frames_per_token >= 1 and neutral among its emotions")
         self.motion_dim, self.identity_dim, self.num_emotions = motion_dim, identity_dim, num_emotions
         self.audio_shape = (audio_layers, audio_dim)
         self.head_dim, self.rope_theta, self.repeat_conditions = width // heads, rope_theta, repeat_conditions
+        self.neutral, self.context, self.frames_per_token = neutral, context, frames_per_token
+        self.controls = dict(controls or {})
         self.stages = parse_stages(stages)
         self.without = check_without(without)
+        depth, self.recompute = sum(stage.depth for stage in self.stages), False
+        if not 0 <= late_audio <= depth:
+            raise UserError(f"model.network.late_audio={late_audio}: the network has {depth} blocks")
 
         self.time_embedder = TimestepEmbedder(width)
-        self.motion_embedder = two_layer_mlp(2 * motion_dim, width)  # previous and noisy motion
+        self.motion_embedder = two_layer_mlp(motion_dim if context else 2 * motion_dim, width)  # noisy, and previous
+        if context:
+            self.context_embedder = two_layer_mlp(motion_dim, width)
+        if self.controls:
+            self.control_embedder = ControlEmbedder(self.controls, frames_per_token, width)
         self.audio_embedder = AudioEmbedder(audio_layers, audio_dim, width, mix_audio_layers)
         self.identity_embedder = two_layer_mlp(identity_dim, width)
         self.emotion_embedder = nn.Embedding(num_emotions + 1, width)  # the last row is the null
@@ -114,24 +140,27 @@ class MMDiT(nn.Module):
         for stage in self.stages:
             for index in range(stage.depth):
                 last = stage is self.stages[-1] and index == stage.depth - 1
-                self.blocks.append(_block(stage, width, heads, int(mlp_ratio * width), last))
+                self.blocks.append(_block(stage, width, heads, round(mlp_ratio * width), last))
+        self.late_audio = nn.ModuleList(nn.Linear(frames_per_token * width, width) for _ in range(late_audio))
         self.final_modulation = Modulation(width, 2)
         self.final_linear = nn.Linear(width, motion_dim)
         self._initialise(local_init)
 
     def _initialise(self, local: bool) -> None:
-        """Xavier weights, but zero in the modulations and the output (adaLN-Zero): the network starts at velocity 0."""
+        """Xavier weights, but zero in modulations and output (adaLN-Zero), so that the velocity starts at 0, and late audio."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, Modulation):
+            if isinstance(module, Modulation | ControlEmbedder):
                 module.reset()
             elif local and isinstance(module, GroupLayer):
                 module.norm.look_nearby(module.qkv, module.heads)
             elif local and isinstance(module, SingleStreamBlock):
                 module.norm.look_nearby(module.inward, module.heads)
+        for linear in self.late_audio:
+            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
         nn.init.normal_(self.emotion_embedder.weight, std=0.02)
         nn.init.zeros_(self.final_linear.weight)
 
@@ -144,15 +173,20 @@ class MMDiT(nn.Module):
         identity: torch.Tensor,
         emotion: torch.Tensor,
         previous_motion: torch.Tensor,
+        intensity: torch.Tensor | None = None,
+        controls: torch.Tensor | None = None,
         drop_audio: torch.Tensor | None = None,
         drop_identity: torch.Tensor | None = None,
         drop_emotion: torch.Tensor | None = None,
+        drop_controls: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Velocity (B, N, C) of ``noisy_motion`` (B, N, C) at ``timestep`` (B,) in 0..1000.
 
         audio: (B, T, L, Ca), T a multiple of N. identity: (B, I). emotion: (B,) long, ``num_emotions`` is
-        the null class. previous_motion: (B, 1, C), or (B, N, C). drop_*: (B,) bool, True replaces
-        that condition of the sample by its learned null.
+        the null class. previous_motion: (B, 1, C), or (B, N, C); with a context (B, context, C), oldest first.
+        intensity: (B,) of the emotion, 0 is neutral and 1 (None) the class itself. controls: (B, T, K), those of
+        ``controls`` side by side; None gives none of them. drop_*: (B,) bool, True replaces that condition of
+        the sample by its learned null; drop_controls: (B, G), one column a control.
         """
         if self.without:
             never = {name: torch.ones_like(timestep, dtype=torch.bool) for name in self.without}
@@ -162,44 +196,91 @@ class MMDiT(nn.Module):
         frames, count = audio.shape[1], noisy_motion.shape[1]
         if frames % count:
             raise UserError(f"{frames} frames of audio do not divide into {count} motion tokens")
+        if (self.controls or self.late_audio) and frames != count * self.frames_per_token:
+            raise UserError(f"{frames} frames are not {count} motion tokens of {self.frames_per_token}")
         if drop_emotion is not None:
             emotion = torch.where(drop_emotion, self.num_emotions, emotion)
-        motion = torch.cat([previous_motion.expand(-1, count, -1), noisy_motion], -1)
-        emotion_token = self.emotion_embedder(emotion)[:, None]  # (B, 1, width)
+        emotion_token = self._emotion(emotion, intensity)[:, None]  # (B, 1, width)
         identity_token = self.null_identity(self.identity_embedder(identity)[:, None], drop_identity)
         copies = frames if self.repeat_conditions else 1
         tokens = {
-            "motion": self.motion_embedder(motion),
+            "motion": self._motion(noisy_motion, previous_motion, frames, controls, drop_controls),
             "audio": self.null_audio(self.audio_embedder(audio), drop_audio),
             "emotion": emotion_token.expand(-1, copies, -1),
             "identity": identity_token.expand(-1, copies, -1),
         }
         condition = self.time_embedder(timestep) + emotion_token[:, 0]
         out = self._transform(tokens, condition, self._positions(frames, count, noisy_motion.device))
-        return self.final_linear(modulate(out, *self.final_modulation(condition)))
+        return self.final_linear(modulate(out[:, self.context :], *self.final_modulation(condition)))
+
+    def _emotion(self, emotion: torch.Tensor, intensity: torch.Tensor | None) -> torch.Tensor:
+        """(B, width): from the neutral class at intensity 0 to the class itself at 1; the null class is left as it is."""
+        token = self.emotion_embedder(emotion)
+        if intensity is None:
+            return token
+        origin = self.emotion_embedder(torch.where(emotion == self.num_emotions, emotion, self.neutral))
+        return torch.lerp(origin, token, intensity[:, None].to(token.dtype))
+
+    def _motion(
+        self,
+        noisy: torch.Tensor,
+        previous: torch.Tensor,
+        frames: int,
+        controls: torch.Tensor | None,
+        drop_controls: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Tokens of the motion stream (B, context + N, width): the clean ones before the window, and the noisy ones."""
+        count = noisy.shape[1]
+        if not self.context:
+            noisy = torch.cat([previous.expand(-1, count, -1), noisy], -1)
+        tokens = self.motion_embedder(noisy)
+        if self.controls:
+            if controls is None:
+                controls = noisy.new_zeros(len(noisy), frames, sum(self.controls.values()))
+                drop_controls = torch.ones(len(noisy), len(self.controls), dtype=torch.bool, device=noisy.device)
+            tokens = tokens + self.control_embedder(controls, drop_controls)
+        return torch.cat([self.context_embedder(previous), tokens], 1) if self.context else tokens
 
     def _positions(self, frames: int, count: int, device: torch.device) -> dict[str, torch.Tensor]:
         """Where each token stands in time, in frames; a motion token stands at the centre of its frames."""
         stride = frames // count
         frame = torch.arange(frames, dtype=torch.float32, device=device)
         static = frame if self.repeat_conditions else frame[:1]
-        motion = frame[:count] * stride + (stride - 1) / 2
+        motion = torch.arange(-self.context, count, dtype=torch.float32, device=device) * stride + (stride - 1) / 2
         return {"motion": motion, "audio": frame, "emotion": static, "identity": static}
 
     def _transform(
         self, tokens: dict[str, torch.Tensor], condition: torch.Tensor, positions: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         """Run the stages, regrouping the streams between them; returns the motion tokens."""
-        blocks = iter(self.blocks)
+        number, sound = 0, tokens["audio"]
         for stage in self.stages:
             grouped = [torch.cat([tokens[stream] for stream in group], 1) for group in stage.groups]
             rotations = [self._rotation(group, positions) for group in stage.groups]
             for _ in range(stage.depth):
-                grouped = next(blocks)(grouped, condition, rotations)
+                grouped[0] = self._hear(grouped[0], sound, number)
+                grouped = self._run(self.blocks[number], grouped, condition, rotations)
+                number += 1
             for group, joined in zip(stage.groups, grouped, strict=True):
                 lengths = [tokens[stream].shape[1] for stream in group]
                 tokens.update(zip(group, joined.split(lengths, 1), strict=True))
         return tokens["motion"]
+
+    def _hear(self, group: torch.Tensor, sound: torch.Tensor, number: int) -> torch.Tensor:
+        """Late audio: before a late block, each motion token gets the embedded ``sound`` (B, T, width) of its own frames.
+
+        group: (B, n, width), which the motion stream opens, its context first.
+        """
+        late = number - (len(self.blocks) - len(self.late_audio))
+        if late < 0:
+            return group
+        heard = self.late_audio[late](sound.unflatten(1, (-1, self.frames_per_token)).flatten(2))  # (B, N, width)
+        return group + nn.functional.pad(heard, (0, 0, self.context, group.shape[1] - self.context - heard.shape[1]))
+
+    def _run(self, block: nn.Module, *arguments: Any) -> list[torch.Tensor]:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return block(*arguments)
 
     def _rotation(self, group: tuple[str, ...], positions: dict[str, torch.Tensor]) -> torch.Tensor:
         """Rotary angles of a group; on their own, static streams have no place in time (position 0)."""

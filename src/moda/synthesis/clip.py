@@ -87,7 +87,7 @@ def perform(plan: ClipPlan, voice: Voice) -> Performance:
     mouth = articulate(speech.phones, num_frames, amplitude=size)
     curves = express(mouth, lip_closure(speech.phones, num_frames), plan.emotion, plan.intensity)
     rng = np.random.default_rng([plan.seed, 1])
-    pose = head_pose(speech.phones, num_frames, rng, plan.speaker.liveliness)
+    pose = head_pose(speech.phones, num_frames, rng, plan.speaker.liveliness * plan.sway)
     curves = curves + brows(speech.phones, num_frames, rng)
     curves = curves + gaze(num_frames, rng, pose)
     curves = np.maximum(curves, blinks(num_frames, rng, plan.speaker.blinks))
@@ -133,6 +133,6 @@ def write_clip(out: Path, plan: ClipPlan, voice: Voice, render: Callable[[np.nda
         "emotion": plan.emotion,
         "emotion_intensity": plan.intensity,
         "text": " ".join(plan.sentences),
-        "voice": "piper_joe",
+        "voice": plan.speaker.voice,
         "plan": plan.fingerprint,
     })  # fmt: skip

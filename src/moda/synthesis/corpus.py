@@ -17,9 +17,10 @@ from moda.errors import UserError
 from moda.files import atomic_path, write_json
 from moda.progress import progress
 from moda.synthesis.clip import is_complete, speak, write_clip
+from moda.synthesis.flite import FliteVoice
 from moda.synthesis.piper import PiperVoice
 from moda.synthesis.plan import ClipPlan, plan_held_out
-from moda.synthesis.voice import Voice
+from moda.synthesis.voice import VOICES, Voice
 
 CORPUS_NAME = "corpus.json"
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -65,7 +66,7 @@ def write_held_out_speech(path: str | Path, plans: Sequence[ClipPlan], *, second
     import soundfile
 
     plan = plan_held_out(plans, seconds)
-    speech = speak(plan, _voice())
+    speech = speak(plan, _voice(plan.speaker.voice))
     with atomic_path(path) as temporary:
         soundfile.write(temporary, speech.waveform, SAMPLE_RATE, subtype="PCM_16")
     return " ".join(plan.sentences)
@@ -103,12 +104,14 @@ def _render_in_processes(out: Path, plans: Sequence[ClipPlan], workers: int) -> 
 
 def _render_clip(out: Path, plan: ClipPlan) -> None:
     renderer = _renderer(plan.size, plan.supersample)
-    write_clip(out, plan, _voice(), partial(renderer.render, random_head(plan.speaker.head)))
+    write_clip(out, plan, _voice(plan.speaker.voice), partial(renderer.render, random_head(plan.speaker.head)))
 
 
 @cache
-def _voice() -> Voice:
-    return PiperVoice()
+def _voice(name: str) -> Voice:
+    assert name in VOICES
+    engine, _, of_engine = name.partition("_")
+    return FliteVoice(of_engine) if engine == "flite" else PiperVoice()
 
 
 @cache

@@ -11,6 +11,7 @@ from moda.data.schema import emotion_index
 from moda.errors import UserError
 from moda.synthesis.lexicon import load_sentences, pronounce, words_of
 from moda.synthesis.speaker import Speaker, draw_speaker
+from moda.synthesis.voice import DEFAULT_VOICE, VOICES
 
 HELD_OUT_SPEAKER = 1000
 REVISION = 1  # raise when the same plan would give another clip
@@ -23,7 +24,7 @@ MEAN_SILENCE = sum(SILENCE_RANGE) / 2
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One clip. silences: seconds before, between and after the sentences. intensity: 0 to 1."""
+    """One clip. silences: seconds before, between and after the sentences. intensity: 0 to 1. sway: size of the head's movement."""
 
     speaker: Speaker
     clip: str
@@ -34,6 +35,7 @@ class ClipPlan:
     seed: int
     size: int
     supersample: int
+    sway: float = 1.0
     revision: int = REVISION
 
     @property
@@ -44,23 +46,27 @@ class ClipPlan:
 
 def plan_corpus(
     *, identities: int, clips_per_identity: int, seconds: float, size: int = 256, supersample: int = 2, seed: int = 0,
-    emotions: Sequence[str] = CORPUS_EMOTIONS,
+    emotions: Sequence[str] = CORPUS_EMOTIONS, intensities: tuple[float, float] = (0.5, 1.0), sway: float = 1.0,
+    voices: Sequence[str] = (DEFAULT_VOICE,), held_out: int = 0,
 ) -> list[ClipPlan]:  # fmt: skip
     """The clips of a corpus, a pure function of the arguments.
 
     seconds: about how long a clip lasts; whole sentences are said. Every sentence is used once
-    before any is used again, so that a held-out speaker says what no other did. With more clips
-    per identity the first ones stay as they were.
+    before any is used again. With more clips per identity the first ones stay as they were.
+    emotions, intensities: what is drawn from. sway: factor on the movement of all heads. voices: names in
+    ``VOICES``. held_out: the last so many speakers say sentences of their own, a share of all like theirs of the
+    speakers, that the others never say.
     """
     _check(identities, clips_per_identity, seconds, size, supersample, emotions)
-    deck = _deal(seed)
-    speakers = [draw_speaker(seed, number) for number in range(identities)]
+    _check_manner(identities, intensities, sway, voices, held_out)
+    decks = _decks(seed, held_out / identities)
+    speakers = [draw_speaker(seed, number, voices) for number in range(identities)]
     plans = []
     for number in range(clips_per_identity):
         for index, speaker in enumerate(speakers):
             rng = np.random.default_rng([seed, index, number])
             emotion = _draw_emotion(rng, emotions)
-            sentences = _fill(deck, seconds - 2 * MEAN_SILENCE, speaker.tempo)
+            sentences = _fill(decks[index >= identities - held_out], seconds - 2 * MEAN_SILENCE, speaker.tempo)
             plans.append(
                 ClipPlan(
                     speaker=speaker,
@@ -68,10 +74,11 @@ def plan_corpus(
                     sentences=tuple(sentences),
                     silences=tuple(np.round(rng.uniform(*SILENCE_RANGE, len(sentences) + 1), 3).tolist()),
                     emotion=emotion,
-                    intensity=0.0 if emotion == "neutral" else round(rng.uniform(0.5, 1.0), 2),
+                    intensity=0.0 if emotion == "neutral" else round(rng.uniform(*intensities), 2),
                     seed=int(rng.integers(2**31)),
                     size=size,
                     supersample=supersample,
+                    sway=sway,
                 )
             )
     return plans
@@ -105,10 +112,20 @@ def spoken_seconds(sentence: str, tempo: float = 1.0) -> float:
     return SECONDS_PER_PHONE * tempo * sum(len(pronounce(word)) for word in words_of(sentence))
 
 
-def _deal(seed: int) -> Iterator[str]:
-    """All sentences in a seeded order, again and again in new orders."""
-    rng = np.random.default_rng(seed)
+def _decks(seed: int, share: float) -> tuple[Iterator[str], Iterator[str]]:
+    """Sentences for most speakers and, ``share`` of all, for those held out."""
     sentences = load_sentences()
+    if not share:
+        return _deal(sentences, seed), iter(())
+    order = np.random.default_rng([seed, HELD_OUT_SPEAKER]).permutation(len(sentences))
+    apart = set(order[: max(1, round(share * len(sentences)))].tolist())
+    kept, held = ([text for index, text in enumerate(sentences) if (index in apart) is side] for side in (False, True))
+    return _deal(kept, seed), _deal(held, seed)
+
+
+def _deal(sentences: Sequence[str], seed: int) -> Iterator[str]:
+    """The sentences in a seeded order, again and again in new orders."""
+    rng = np.random.default_rng(seed)
     while True:
         yield from (sentences[index] for index in rng.permutation(len(sentences)))
 
@@ -144,3 +161,18 @@ def _check(identities: int, clips: int, seconds: float, size: int, supersample: 
         raise UserError("no emotion is given; name at least one, as neutral")
     for emotion in emotions:
         emotion_index(emotion)
+
+
+def _check_manner(
+    identities: int, intensities: tuple[float, float], sway: float, voices: Sequence[str], held_out: int
+) -> None:
+    low, high = intensities
+    if not 0 <= low <= high <= 1:
+        raise UserError(f"intensity from {low:g} to {high:g}; give two values from 0 to 1, the lower first")
+    if not 0 <= sway <= 5:
+        raise UserError(f"sway is {sway:g}; give a factor from 0 (still) to 5")
+    unknown = [voice for voice in voices if voice not in VOICES]
+    if unknown or not voices:
+        raise UserError(f"unknown voice {(unknown or [''])[0]!r}; known: {', '.join(VOICES)}")
+    if not 0 <= held_out < identities:
+        raise UserError(f"held-out is {held_out}; some of the {identities} speakers must be left")

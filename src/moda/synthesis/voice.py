@@ -7,6 +7,10 @@ import numpy as np
 
 from moda.audio.encoder import SAMPLE_RATE
 
+DEFAULT_VOICE = "piper_joe"
+# name -> whether a woman speaks
+VOICES = {DEFAULT_VOICE: False, "flite_rms": False, "flite_slt": True}
+
 
 @dataclass(frozen=True)
 class Phone:

@@ -1,4 +1,4 @@
-"""Compiling a network block by block, in place."""
+"""What is done to a network block by block, in place, before it trains: compiling it, and keeping less of it."""
 
 import torch
 from torch import nn
@@ -24,3 +24,13 @@ def compile_blocks(network: nn.Module, stage: int = 0, backend: str = "inductor"
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     for block in blocks:
         block.compile(fullgraph=True, backend=backend)
+
+
+def recompute_blocks(network: nn.Module) -> None:
+    """Keep only what goes into each block for the backward pass, which computes the rest again (Chen et al., 2016).
+
+    Raises UserError for a network without this choice.
+    """
+    if not hasattr(network, "recompute"):
+        raise UserError(f"recompute=true: a {type(network).__name__} has no blocks to compute again; leave it out")
+    network.recompute = True  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """Training of the diffusion transformer by flow matching, on motion or on the latents of a motion VAE."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,19 +10,21 @@ import torch
 from torch import nn
 
 from moda.build import build
-from moda.data.schema import EMOTIONS, emotion_index
+from moda.data.schema import EMOTIONS
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
 from moda.errors import UserError
 from moda.files import sha256_of
 from moda.flow.path import data_estimate, interpolate, timestep_of
 from moda.flow.rectified import GUIDABLE, RectifiedFlow
+from moda.generation.emotion import emotion_of
 from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import NETWORK_FILE, SPACES, VAE_FILE, Export, export_directory, load_export
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
+from moda.motion.controls import ControlSpace
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
 from moda.training.losses import GroupErrors, dimension_weights, weighted_mean
@@ -35,13 +37,14 @@ class ConditionDropout:
     """Probabilities of showing a sample without conditions, so that guidance has something to guide from.
 
     joint: all the conditions that guidance removes, together: the unconditional branch itself. The
-    others are dropped independently on top of it.
+    others are dropped independently on top of it. controls: of each of them, which guidance keeps.
     """
 
     joint: float = 0.1
     audio: float = 0.1
     emotion: float = 0.1
     identity: float = 0.1
+    controls: float = 0.5
 
     def __post_init__(self):
         for name, value in asdict(self).items():
@@ -54,6 +57,10 @@ class ConditionDropout:
         alone = {name: draws.chance(getattr(self, name)) for name in GUIDABLE}
         return {f"drop_{name}": alone[name] | joint if name in guided else alone[name] for name in GUIDABLE}
 
+    def draw_controls(self, draws: Draws, count: int) -> torch.Tensor:
+        """(B, count) bool, which of the controls each sample is not given."""
+        return torch.stack([draws.chance(self.controls) for _ in range(count)], 1)
+
 
 class DiTModule(TrainingModule):
     """Loss: weighted squared error of the velocity at a random point of the path from noise to data (or of the data
@@ -63,8 +70,10 @@ class DiTModule(TrainingModule):
     ``latent``; the latter works on the frozen motion VAE exported at ``motion_vae``.
     loss: ``weights``, see ``dimension_weights``, and ``Terms``. Latents have no groups: in their velocity all channels
     weigh alike, and the weights count where the motion is looked at.
-    overlap: frames that sampling windows share. reference_scale: learn motion at the mean scale, by the ratio
-    of a clip's first frame. published: arguments of ``PublishedWays``, for sampling. The velocity of a dead dimension is nothing to learn:
+    controls: names of the signals that may be given or not (``moda.motion.controls``); in training they are
+    those of the clip itself. overlap: frames that sampling windows share. reference_scale: learn motion at the mean scale,
+    by the ratio of a clip's first frame. published: arguments of ``PublishedWays``, for sampling. The velocity of a
+    dead dimension is nothing to learn:
     it is held at 0 here as in sampling.
     """
 
@@ -83,6 +92,7 @@ class DiTModule(TrainingModule):
         overlap: int,
         reference_scale: bool,
         published: Mapping[str, Any],
+        controls: Sequence[str] = (),
     ):
         super().__init__(setup)
         manifest = setup.manifest
@@ -96,13 +106,16 @@ class DiTModule(TrainingModule):
         self.vae_spec = None
         self.terms = terms_of(loss)
         by_dimension = dimension_weights(manifest.statistics, loss["weights"])
+        self.controls = ControlSpace(controls, manifest.statistics) if controls else None
+        stride, before = 1, max(1, network.get("context", 0))  # tokens that condition a window
         if space == "latent":
             vae = self._take_vae(motion_vae)
             self._warn_of_weights(loss["weights"])
-            channels, self.previous = vae.latent_dim, vae.stride + vae.encoder_context
+            stride = vae.stride
+            channels, self.previous = vae.latent_dim, before * stride + vae.encoder_context
             self.weight = self.alive = torch.ones(channels)
         else:
-            channels, self.previous = manifest.layout.dim, 1
+            channels, self.previous = manifest.layout.dim, before
             self.weight, self.alive = by_dimension, torch.from_numpy(manifest.statistics.alive).float()
         self.group_errors = GroupErrors(manifest.layout, by_dimension)
         self.objectives = Objectives(self.terms, manifest, by_dimension, setup.split, self.vae)
@@ -115,6 +128,11 @@ class DiTModule(TrainingModule):
             "audio_dim": manifest.audio_dim,
             "identity_dim": manifest.identity_dim,
         }
+        if self.controls:
+            self.network_spec["controls"] = self.controls.channels
+            self.control_matrix = torch.from_numpy(self.controls.matrix)  # (D, K)
+        if self.controls or network.get("late_audio"):
+            self.network_spec["frames_per_token"] = stride
         self.network = build(self.network_spec)
         if self.network.num_emotions != len(EMOTIONS):
             raise UserError(f"model.network.num_emotions={self.network.num_emotions}: data sets have {len(EMOTIONS)}")
@@ -159,8 +177,10 @@ class DiTModule(TrainingModule):
             audio=batch["audio"],
             identity=batch["identity"],
             emotion=batch["emotion"],
-            previous_motion=before[:, -1:],
+            intensity=batch["intensity"],
+            previous_motion=before[:, -max(1, self.network.context) :],
             **drops,
+            **self._controls(batch, draws),
         )
         squared = (predicted.float() - velocity.float()) ** 2
         if self.terms.target == "data":
@@ -174,6 +194,13 @@ class DiTModule(TrainingModule):
             terms = self.objectives(estimate, before, batch, sigma, drops["drop_audio"])
             losses |= {"velocity": losses["loss"], "loss": losses["loss"] + self.objectives.total(terms), **terms}
         return losses
+
+    def _controls(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
+        """What the controls of the window's own motion are, and which of them this step gives."""
+        if self.controls is None:
+            return {}
+        signals = batch["motion"][:, self.previous :] @ self.control_matrix  # (B, W, K)
+        return {"controls": signals, "drop_controls": self.dropout.draw_controls(draws, len(self.controls.channels))}
 
     @torch.no_grad()
     def tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -196,6 +223,8 @@ class DiTModule(TrainingModule):
 
     def on_fit_start(self) -> None:
         self.weight, self.alive = self.weight.to(self.device), self.alive.to(self.device)
+        if self.controls:
+            self.control_matrix = self.control_matrix.to(self.device)
         self.group_errors.to(self.device)
         self.objectives.to(self.device)
         for vae in self._frozen:
@@ -217,7 +246,7 @@ class DiTModule(TrainingModule):
 
     def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:
         seed = hashed_seed(self.setup_.seed, "preview", clip.key)
-        emotion = emotion_index(clip.record.emotion)
+        emotion = emotion_of(clip.record.emotion, clip.record.emotion_intensity)
         audio, rest = clip.audio.astype(np.float32), clip.motion[0]
         parts = self.sampler(network).sample(audio, clip.identity, emotion, rest, seed=seed)
         return np.concatenate(list(parts))

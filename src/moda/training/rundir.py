@@ -17,7 +17,7 @@ BEFORE = ("slurm",)  # what may stand in a run directory before its first start:
 # Settings that may change between one start and the next: they do not alter what is learnt, or (the
 # place of the data) are checked by content instead. max_steps may only grow.
 FREE = (
-    "run_dir", "name", "resume", "logger", "checkpoint", "preview", "watchdog", "preemption", "strategy", "data.path", "data.num_workers",
+    "run_dir", "name", "resume", "recompute", "logger", "checkpoint", "preview", "watchdog", "preemption", "strategy", "data.path", "data.num_workers",
     "data.cache_mb", "data.prefetch_factor", "data.max_bad_in_a_row", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
     "trainer.accumulate_grad_batches", "trainer.log_every_n_steps", "trainer.val_check_interval",
 )  # fmt: skip

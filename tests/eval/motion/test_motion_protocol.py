@@ -20,7 +20,7 @@ from moda.motion.layout import get_layout
 class Oracle:
     """Knows how the tiny data set's motion follows from its sound; late by ``delay`` frames."""
 
-    network, device, flow = SimpleNamespace(num_emotions=8), "cpu", RectifiedFlow()
+    network, device, flow, controls = SimpleNamespace(num_emotions=8), "cpu", RectifiedFlow(), None
 
     def __init__(self, delay=0):
         self.delay = delay
