@@ -82,12 +82,13 @@ def test_every_frame_of_a_token_is_heard_and_obeyed():
 def test_late_audio_starts_silent_and_can_speak():
     torch.manual_seed(0)
     network = make_network(late_audio=2, frames_per_token=2)
-    assert len(network.late_audio) == 2 and not any(linear.weight.any() for linear in network.late_audio)
+    injections = [parameter for name, parameter in network.late_audio.named_parameters() if name.endswith("weight")]
+    assert len(injections) == 2 and not any(weight.any() for weight in injections)
     with torch.no_grad():
         network.final_linear.weight.normal_()
         before = network(**make_inputs())
-        for linear in network.late_audio:
-            linear.weight.normal_()
+        for weight in injections:
+            weight.normal_()
         assert not torch.allclose(network(**make_inputs()), before, atol=1e-3)
 
 
@@ -95,9 +96,9 @@ def test_late_audio_is_of_the_token_s_own_frames():
     """With weights that cut attention off, a token hears its own sound and no other."""
     network = awake(make_network(PUBLISHED[2:], late_audio=1, frames_per_token=2))
     with torch.no_grad():
-        for block in network.blocks:
-            block.modulation.linear.weight.zero_()
-            block.modulation.linear.bias.zero_()  # gates shut: nothing but the injection is left
+        for name, parameter in network.blocks.named_parameters():
+            if "modulation.linear" in name:
+                parameter.zero_()  # gates shut: nothing but the injection is left
     inputs = make_inputs()
     other = inputs["audio"].clone()
     other[:, 4:6] += 1  # the frames of token 2

@@ -97,7 +97,7 @@ def preset(name: str) -> dict[str, Any]:
     with initialize_config_module("moda.conf", version_base=None):
         network = OmegaConf.to_container(compose(overrides=[f"+model={name}"]).model.network)
     assert isinstance(network, dict)
-    return network
+    return {str(key): value for key, value in network.items()}
 
 
 @pytest.mark.parametrize("reference", DATA)

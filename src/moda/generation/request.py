@@ -12,6 +12,14 @@ Controls = Mapping[str, np.ndarray]  # of ``moda.motion.controls``, name -> (T, 
 
 
 @dataclass(frozen=True)
+class AskedControls:
+    """What a clip is to obey, as the network takes it."""
+
+    signals: torch.Tensor  # (T, K)
+    absent: torch.Tensor  # (G,) bool, the controls that were not asked for
+
+
+@dataclass(frozen=True)
 class Request:
     """One clip to make: what ``MotionSampler.sample`` takes, checked and as tensors."""
 
@@ -23,8 +31,7 @@ class Request:
     length: int  # frames T that are asked for
     frames: int  # T and those of silence after them
     size: float  # of the face, in units of the mean scale
-    controls: torch.Tensor | None  # (T, K) as the network takes them
-    ungiven: torch.Tensor | None  # (G,) bool, the controls that were not asked for
+    controls: AskedControls | None  # None: of a network that takes none
     imposed: Controls  # those that the motion is brought to exactly in the end
 
 

@@ -7,18 +7,17 @@ the motion VAE.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 
 import numpy as np
 import torch
 
 from moda.errors import UserError
-from moda.flow.guidance import BranchVelocity, Guidance, Scale, guide
-from moda.flow.path import timestep_of
+from moda.flow.guidance import Guidance, Scale, guide
 from moda.flow.rectified import RectifiedFlow
-from moda.generation.emotion import Emotion, Timeline, blend_rows, mixture, timeline_of
+from moda.generation.conditioning import WindowConditions
+from moda.generation.emotion import Emotion, Timeline, timeline_of
 from moda.generation.published import PublishedWays
-from moda.generation.request import Controls, Progress, Request
+from moda.generation.request import AskedControls, Controls, Progress, Request
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
 from moda.motion.controls import ControlSpace
@@ -33,9 +32,11 @@ class MotionSampler:
     network, vae: in the space the network was trained in; ``vae`` None means motion itself.
     window, overlap, previous: in frames. ``previous`` is the length P of the motion before the window
     that training showed: a multiple of the VAE's stride, or without a VAE the network's context, at
-    least 1 (the network sees the last of its tokens). Dead dimensions of the statistics are held at 0 throughout, as in training.
+    least 1 (the network sees the last of its tokens). Dead dimensions of the statistics are held at 0
+    throughout, as in training.
     reference_scale: the network was trained on motion at the mean scale (``moda.motion.reference``).
-    published: ways of the published pipeline. Runs where the network's parameters are. Raises UserError for settings that do not fit together.
+    published: ways of the published pipeline. Runs where the network's parameters are. Raises UserError for
+    settings that do not fit together.
     """
 
     def __init__(
@@ -80,6 +81,14 @@ class MotionSampler:
                 "transformer, motion VAE and statistics must come from the same training"
             )
         self.controls = ControlSpace(list(network.controls), statistics) if network.controls else None
+        self.conditions = WindowConditions(
+            network,
+            alive=self.alive,
+            tokens=self.window,
+            stride=self.stride,
+            hop=window - overlap,
+            fps=statistics.layout.fps,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -102,14 +111,15 @@ class MotionSampler:
         """Motion (n, D) float32 in the layout's units, yielded as soon as it is final, T frames in all.
 
         audio: (T, L, C) speech features. identity: (I,). emotion: class index, the number of classes
-        is the null; or an emotion with its intensity, or a timeline of them. rest: (D,) motion that the clip starts from. length: T where ``audio`` is longer;
-        features beyond T (silence, say) fill the last window, which otherwise repeats the last row.
+        is the null; or an emotion with its intensity, or a timeline of them. rest: (D,) motion that the clip
+        starts from. length: T where ``audio`` is longer; features beyond T (silence, say) fill the last window,
+        which otherwise repeats the last row.
         steps, guidance: by default those of the flow settings; guidance may be a scale for each condition, see
         ``moda.flow.guidance``. controls: signals to obey, T rows each; what is not there is left to the network.
         It makes the rest fit them; what it leaves of a difference is taken away in the end, unless ``exact`` is
         False. Arguments are checked before the first frame is asked for.
         """
-        request = self._request(audio, identity, emotion, rest, seed, length, controls, exact)
+        request = self._request(audio, identity, emotion, rest, seed, length, controls, exact=exact)
         return (motion for _, motion in self._finished([request], steps, guidance))
 
     def sample_batch(
@@ -129,13 +139,13 @@ class MotionSampler:
         """Whole clips (T_i, D), window by window together; each equals ``sample`` with its seed to rounding."""
         nothing = [None] * len(audio)
         columns = (audio, identities, emotions, rests, seeds, lengths or nothing, controls or nothing)
-        requests = [self._request(*arguments, exact) for arguments in zip(*columns, strict=True)]
+        requests = [self._request(*arguments, exact=exact) for arguments in zip(*columns, strict=True)]
         pieces: list[list[np.ndarray]] = [[] for _ in requests]
         for index, motion in self._finished(requests, steps, guidance):
             pieces[index].append(motion)
         return [np.concatenate(parts) for parts in pieces]
 
-    def _request(self, audio, identity, emotion, rest, seed, length, controls, exact) -> Request:
+    def _request(self, audio, identity, emotion, rest, seed, length, controls, *, exact: bool) -> Request:
         audio, identity, rest = (torch.as_tensor(x, dtype=torch.float32, device="cpu") for x in (audio, identity, rest))
         if audio.dim() != 3 or audio.shape[1:] != self.network.audio_shape or len(audio) == 0:
             raise UserError(
@@ -160,19 +170,19 @@ class MotionSampler:
         motion = self.statistics.normalize(resize(motion, 1 / size, self.statistics.layout) if size != 1 else motion)
         rest = torch.from_numpy(motion * self.statistics.alive)
         sampled = frames + self.published.tail(self.statistics.layout.fps)
-        signals, ungiven = self._asked(controls or {}, frames, size)
+        asked = self._asked(controls or {}, frames, size)
         imposed = (controls or {}) if exact else {}
-        return Request(audio, identity, emotions, rest, seed, frames, sampled, size, signals, ungiven, imposed)
+        return Request(audio, identity, emotions, rest, seed, frames, sampled, size, asked, imposed)
 
-    def _asked(self, controls: Controls, frames: int, size: float) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _asked(self, controls: Controls, frames: int, size: float) -> AskedControls | None:
         if self.controls is None:
             if controls:
                 raise UserError(f"the model was trained without controls, it cannot obey {', '.join(controls)}")
-            return None, None
+            return None
         if "distance" in controls:  # the network works at the mean scale
             controls = {**controls, "distance": np.asarray(controls["distance"]) * size}
         signals, given = self.controls.encode(controls, frames)
-        return torch.from_numpy(signals), torch.from_numpy(~given)
+        return AskedControls(torch.from_numpy(signals), torch.from_numpy(~given))
 
     def _finished(
         self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
@@ -217,74 +227,13 @@ class MotionSampler:
         """(B, W, C) tokens of window number ``window``."""
         shape, shared = (self.window, self.channels), 0 if self.published.fresh_noise else self.overlap
         noise = torch.stack([window_noise(clip.request.seed, window, shape, shared) for clip in clips]) * self.alive
-        velocity = guide(self._velocity(clips, window), guidance)
+        velocity = guide(self.conditions.velocity(clips, window), guidance)
         tokens = self.flow.solver(velocity, noise.to(self.device), sigmas)
         if self.published.smooth_windows:
             layout = self.statistics.layout
             smooth = np.stack([smooth_pose(motion, layout) for motion in tokens.cpu().numpy()])
             tokens = torch.from_numpy(smooth).to(tokens)
         return tokens
-
-    def _velocity(self, clips: Sequence[Progress], window: int) -> BranchVelocity:
-        """The network as a velocity field; all branches of guidance are one batch."""
-        owners, emotions, weights = blend_rows([self._emotions(clip.request, window) for clip in clips])
-        rows = [clips[owner] for owner in owners]  # a clip has one for each emotion in the window
-        conditions = self._conditions(rows, window) | {
-            "emotion": torch.tensor([emotion.index for emotion in emotions]),
-            "intensity": torch.tensor([emotion.intensity for emotion in emotions]),
-        }
-        conditions = {key: value.to(self.device) for key, value in conditions.items()}
-        alive = self.alive.to(self.device)
-
-        @cache  # a solver asks for the same branches again and again
-        def shown(branches: tuple[tuple[str, ...], ...]) -> dict[str, torch.Tensor]:
-            batch = {key: torch.cat([value] * len(branches)) for key, value in conditions.items()}
-            for name in sorted({name for branch in branches for name in branch}):
-                drop = torch.tensor([name in branch for branch in branches], device=self.device)
-                batch[f"drop_{name}"] = drop.repeat_interleave(len(rows))
-            return batch
-
-        def velocity(
-            x: torch.Tensor, sigma: torch.Tensor, branches: tuple[tuple[str, ...], ...]
-        ) -> tuple[torch.Tensor, ...]:
-            many = torch.cat([x] * len(branches))
-            answer = self.network(many, timestep_of(sigma).expand(len(many)), **shown(branches)) * alive
-            return answer.chunk(len(branches))
-
-        if len(rows) == len(clips):
-            return velocity
-        owner, share = torch.tensor(owners, device=self.device), torch.from_numpy(weights)[..., None].to(self.device)
-
-        def blended(
-            x: torch.Tensor, sigma: torch.Tensor, branches: tuple[tuple[str, ...], ...]
-        ) -> tuple[torch.Tensor, ...]:
-            parts = velocity(x[owner], sigma, branches)
-            return tuple(torch.zeros_like(x).index_add_(0, owner, share * part) for part in parts)
-
-        return blended
-
-    def _emotions(self, request: Request, window: int) -> tuple[list[Emotion], np.ndarray]:
-        first = window * (self.window - self.overlap) * self.stride
-        return mixture(request.emotions, first, self.window, self.stride, self.statistics.layout.fps)
-
-    def _conditions(self, clips: Sequence[Progress], window: int) -> dict[str, torch.Tensor]:
-        """What the network is given of each clip beside its emotion."""
-        batch = {
-            "audio": torch.stack([self._rows(clip.request.audio, window) for clip in clips]),
-            "identity": torch.stack([clip.request.identity for clip in clips]),
-            "previous_motion": torch.stack([clip.previous for clip in clips]),
-        }
-        if self.controls:
-            asked = [(clip.request.controls, clip.request.ungiven) for clip in clips]
-            batch["controls"] = torch.stack([self._rows(signals, window) for signals, _ in asked])
-            batch["drop_controls"] = torch.stack([ungiven for _, ungiven in asked])
-        return batch
-
-    def _rows(self, frames: torch.Tensor, window: int) -> torch.Tensor:
-        """Rows of a window, one a frame; the last row stands for those after the end."""
-        start = window * (self.window - self.overlap) * self.stride
-        rows = torch.arange(start, start + self.window * self.stride)
-        return frames[rows.clamp(max=len(frames) - 1)]
 
     def _advance(self, clip: Progress, tokens: torch.Tensor, window: int) -> torch.Tensor:
         """Blend ``tokens`` (W, C) with the window before; keep what the next needs; return the final tokens."""

@@ -127,7 +127,7 @@ def _deal(sentences: Sequence[str], seed: int) -> Iterator[str]:
     """The sentences in a seeded order, again and again in new orders."""
     rng = np.random.default_rng(seed)
     while True:
-        yield from (sentences[index] for index in rng.permutation(len(sentences)))
+        yield from (sentences[int(index)] for index in rng.permutation(len(sentences)))
 
 
 def _fill(deck: Iterator[str], seconds: float, tempo: float) -> list[str]:
