@@ -9,6 +9,7 @@ import numpy as np
 from moda.data.schema import DatasetManifest
 from moda.data.shards import Clip, FeatureShards
 from moda.errors import UserError
+from moda.generation.emotion import Emotion, emotion_of
 from moda.motion.statistics import MotionStatistics
 
 MOST_FRAMES = 100_000  # of training that the baselines learn from: more than an hour
@@ -45,12 +46,13 @@ class Features:
 
 @dataclass(frozen=True)
 class TrainingClips:
-    """Clips of the train split: features (T, F) and normalised motion (T, D) of each."""
+    """Clips of the train split: features (T, F), normalised motion (T, D) and what is said of the emotion of each."""
 
     features: Features
     statistics: MotionStatistics
     audio: list[np.ndarray]
     motion: list[np.ndarray]
+    emotions: list[Emotion]
 
     @classmethod
     def load(cls, root: Path, manifest: DatasetManifest, seed: int = 0) -> "TrainingClips":
@@ -76,6 +78,7 @@ class TrainingClips:
             statistics,
             [features(clip.audio) for clip in clips],
             [statistics.normalize(clip.motion) for clip in clips],
+            [emotion_of(clip.record.emotion, clip.record.emotion_intensity) for clip in clips],
         )
 
 

@@ -1,16 +1,10 @@
 """How a run is scored, from its export and the held-out clips to results.json and the report."""
 
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from moda import __version__
 from moda.codec.base import MotionCodec
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
@@ -18,11 +12,11 @@ from moda.eval.metrics.base import Metric, Score, score_all
 from moda.eval.motion.baselines import TrainingClips
 from moda.eval.motion.clips import HeldOutClip, LeftOut, load_clips
 from moda.eval.motion.codebook import codebook_notes
+from moda.eval.motion.emotions import INTENSITIES, NEUTRAL, EmotionClassifier, model_scores, truth_scores
+from moda.eval.motion.long_form import TAKES, measure_long_form
 from moda.eval.motion.rows import ROWS, STANDARD, Performance, Settings
 from moda.eval.motion.showcase import choose_examples
-from moda.eval.motion.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.motion.speed import measure_speed
-from moda.eval.motion.sync_expert import COLUMNS as SYNC_COLUMNS
 from moda.eval.motion.sync_expert import load_judge, sync_scores
 from moda.eval.takes import Take
 from moda.flow.guidance import Scale
@@ -32,8 +26,6 @@ from moda.interop.export import Export, load_export
 from moda.motion.statistics import MotionStatistics
 from moda.progress import progress
 
-# Changes whenever a number could come out differently for the same motion.
-PROTOCOL_VERSION = 1
 SPANS = ("speech", "clip")
 
 
@@ -47,6 +39,7 @@ class Protocol:
     sampling, by default the run's own. sync_expert: run of one that judges lips and sound.
     clips: most clips scored. span: ``speech`` compares lips from the first to the last sound, ``clip``
     all frames; silence at both ends of every clip correlates by itself. examples: clips shown.
+    emotion_clips: so many are asked for every emotion. minutes: of speech that the model goes through without a cut.
     video: a generated video to show in the report. timing: measure real-time factors, which renders a clip.
     """
 
@@ -68,6 +61,8 @@ class Protocol:
     span: str = "speech"
     seed: int = 0
     device: str = "auto"
+    emotion_clips: int = 0
+    minutes: float = 0.0
     examples: int = 3
     video: Path | None = None
     timing: bool = True
@@ -80,6 +75,10 @@ class Protocol:
         for name in ("seeds", "derangements", "examples") + (("clips",) if self.clips is not None else ()):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.emotion_clips < 0 or not (self.minutes == 0 or 0.5 <= self.minutes <= 60):
+            raise UserError(
+                f"emotion_clips {self.emotion_clips} must be 0 or more and minutes {self.minutes:g} 0 or from 0.5 to 60"
+            )
         check_sampling(self.seed, self.steps, self.guidance)
         if self.video is not None and not self.video.is_file():
             raise UserError(f"video {self.video} does not exist; leave it out or generate it first")
@@ -142,12 +141,38 @@ def evaluate(protocol: Protocol) -> Evaluation:
         for row, found in takes.items():
             scores[row] |= sync_scores(expert, clips, found, protocol.seed)
     notes += codebook_notes(export, clips)
+    _probe(protocol, clips, settings, scores, notes)
     examples = choose_examples(scores.get("model", {}).get("lip_correlation"), clips, protocol.examples)
     if "model" in scores and protocol.timing:
         scores["model"] |= _speed(next(c for c in clips if c.key in examples), settings, faces, notes)
     return Evaluation(
         protocol, export, root, manifest, codec, faces, settings, clips, left_out, takes, scores, examples, notes
     )
+
+
+def _probe(
+    protocol: Protocol,
+    clips: list[HeldOutClip],
+    settings: Settings,
+    scores: dict[str, dict[str, Score]],
+    notes: list[str],
+) -> None:
+    """What is asked of the model beyond the clips: every emotion, and minutes of speech."""
+    some = clips[: protocol.emotion_clips]
+    if some and "model" in scores and settings.training:
+        try:
+            classifier = EmotionClassifier.fit(settings.training())
+        except UserError as error:
+            notes.append(str(error))
+        else:
+            kinds = sum(kind != NEUTRAL for kind in classifier.kinds)
+            with progress("asking for emotions", len(some) * kinds * len(INTENSITIES), "clips") as advance:
+                scores["model"] |= model_scores(classifier, some, replace(settings, advance=advance))
+            if "ground_truth" in scores:
+                scores["ground_truth"] |= truth_scores(classifier, clips, settings)
+    if protocol.minutes and "model" in scores:
+        with progress(f"speaking for {protocol.minutes:g} minutes", TAKES, "takes") as advance:
+            scores["model"] |= measure_long_form(clips, replace(settings, advance=advance), protocol.minutes)
 
 
 def _speed(clip: HeldOutClip, settings: Settings, faces: Faces, notes: list[str]) -> dict[str, Score]:
@@ -248,48 +273,3 @@ def _common(own: slice, driver: slice, frames: int) -> slice:
     Outside it both mouths are shut, whatever was said: correlation that no control could be free of.
     """
     return slice(max(own.start, driver.start), max(own.start, driver.start, min(own.stop, driver.stop, frames)))
-
-
-def results_of(evaluation: Evaluation) -> dict[str, Any]:
-    """What results.json holds: rows by columns, and everything that led to them."""
-    protocol, export, manifest = evaluation.protocol, evaluation.export, evaluation.manifest
-    return {
-        "protocol": {
-            "version": PROTOCOL_VERSION,
-            **{name: getattr(protocol, name) for name in ("split", "span", "seeds", "derangements", "seed")},
-            "steps": protocol.steps or export.flow.steps,
-            "guidance": export.flow.guidance if protocol.guidance is None else protocol.guidance,
-            **{name: getattr(protocol, name) for name in ("solver", "shift", "guidance_interval")},
-            "sync_expert": None if protocol.sync_expert is None else str(protocol.sync_expert),
-            "interval": "percentile bootstrap over clips, 95 %, 2000 resamples",
-        },
-        "provenance": {
-            "run": str(protocol.run),
-            "step": export.step,
-            "space": export.space,
-            "data": str(evaluation.root),
-            "dataset_fingerprint": manifest.fingerprint,
-            "trained_on": export.dataset_fingerprint,
-            "codec_fingerprint": manifest.codec_fingerprint,
-            "audio_fingerprint": manifest.audio_fingerprint,
-            "versions": {
-                "moda": __version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            },
-            "device": str(evaluation.settings.sampler.device) if evaluation.settings.sampler else "cpu",
-            "threads": torch.get_num_threads(),
-        },
-        "metrics": {
-            name: {key: getattr(metric, key) for key in ("title", "unit", "better", "meaning", "group", "digits")}
-            for name, metric in protocol.metrics.items()
-        } | (SYNC_COLUMNS if protocol.sync_expert else {}) | SPEED_COLUMNS,
-        "rows": {
-            row: {"title": ROWS[row].title, "scores": {name: asdict(score) for name, score in scores.items()}}
-            for row, scores in evaluation.scores.items()
-        },
-        "clips": [
-            {"key": c.key, "speaker": c.clip.record.speaker, "source": c.clip.record.source, "seconds": c.duration}
-            for c in evaluation.clips
-        ],
-        "left_out": [asdict(item) for item in evaluation.left_out],
-        "notes": evaluation.notes,
-    }  # fmt: skip

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from moda.errors import UserError
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.figures import motion_curves, read_series, training_curves
-from moda.eval.motion.protocol import Evaluation, results_of
+from moda.eval.motion.protocol import Evaluation
+from moda.eval.motion.results import results_of
 from moda.eval.motion.rows import ROWS
 from moda.eval.motion.showcase import PANELS, make_strips, write_panels
 from moda.eval.page import environment, jpeg_url

@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
-    """What results.json holds; the shape of ``moda.eval.motion.protocol.results_of``, so that tables read both."""
+    """What results.json holds; the shape of ``moda.eval.motion.results.results_of``, so that tables read both."""
     request, scores = evaluation.request, evaluation.scores
     return {
         "schema": SCHEMA,

@@ -70,7 +70,7 @@ def measure_steps(protocol: Protocol, samplings: Sequence[Sampling], reference: 
 
 def _scored(protocol: Protocol, sampling: Sampling) -> Evaluation:
     ways = {"steps": sampling.steps, "solver": sampling.solver, "shift": sampling.shift}
-    return evaluate(replace(protocol, rows=("model",), timing=False, **ways))
+    return evaluate(replace(protocol, rows=("model",), timing=False, emotion_clips=0, minutes=0.0, **ways))
 
 
 def _measured(sampling: Sampling, scored: Evaluation, standard: Evaluation) -> Measured:

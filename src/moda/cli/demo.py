@@ -61,7 +61,7 @@ def stages(out: Path, workers: int) -> list[Stage]:
         ),
         Stage(
             "Score it on held-out speakers and held-out speech",
-            ("evaluate", f"run={dit}", "protocol=motion", f"video={out / 'talking_head.mp4'}"),
+            ("evaluate", f"run={dit}", "protocol=motion", "emotion_clips=0", "minutes=0", f"video={out / 'talking_head.mp4'}"),
             dit / "evaluation" / "report.html",
         ),
     ]  # fmt: skip

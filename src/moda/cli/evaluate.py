@@ -69,8 +69,8 @@ def request_of(values: dict[str, Any]) -> Any:
 def evaluate_motion(config: DictConfig) -> None:
     """Score the motion of the run that ``config`` (conf/evaluate_motion.yaml) describes."""
     from moda.eval.motion.protocol import evaluate as run_protocol
-    from moda.eval.motion.protocol import results_of
     from moda.eval.motion.report import write_report
+    from moda.eval.motion.results import results_of
     from moda.eval.tables import tables_of
 
     protocol = protocol_of(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))

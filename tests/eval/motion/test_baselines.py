@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def test_a_linear_law_is_found_by_regression(training):
 
 def test_where_there_is_nothing_to_learn_regression_shrinks_to_the_mean(training):
     noise = [RNG.normal(0, 1, motion.shape).astype(np.float32) for motion in training.motion]
-    model = RidgeRegression(TrainingClips(training.features, training.statistics, training.audio, noise))
+    model = RidgeRegression(replace(training, motion=noise))
     assert model.penalty == pytest.approx(baselines.PENALTIES[-1])
     free = RidgeRegression(training)
     assert free.penalty < model.penalty

@@ -12,7 +12,8 @@ from moda.build import build
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.eval.metrics.errors import PartError
-from moda.eval.motion.protocol import evaluate, results_of
+from moda.eval.motion.protocol import evaluate
+from moda.eval.motion.results import results_of
 from moda.flow.rectified import RectifiedFlow
 from moda.motion.layout import get_layout
 

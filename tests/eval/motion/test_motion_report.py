@@ -79,7 +79,19 @@ def test_without_pictures_the_report_is_written_and_says_so(tiny_dataset, make_r
 def test_the_command_writes_and_prints(filmed_dataset, make_run, codec, capsys):
     run = make_run(filmed_dataset)
     assert (
-        main(["evaluate", f"run={run}", "protocol=motion", "steps=1", "seeds=2", "derangements=1", "examples=1"]) == 0
+        main(
+            [
+                "evaluate",
+                f"run={run}",
+                "protocol=motion",
+                "steps=1",
+                "seeds=2",
+                "derangements=1",
+                "examples=1",
+                "minutes=0.5",
+            ]
+        )
+        == 0
     )
     printed = capsys.readouterr().out
     assert (run / "evaluation" / "report.html").is_file()

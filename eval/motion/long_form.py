@@ -1,0 +1,154 @@
+"""Minutes of speech without a cut: does the motion stay what it was, and do the seams of its windows show?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moda.data.windows import hashed_seed
+from moda.eval.metrics.base import Score
+from moda.eval.motion.clips import HeldOutClip
+from moda.eval.motion.rows import Settings
+from moda.motion.layout import MotionLayout
+
+SECONDS = 30.0  # of speech that is said again and again, so that first and last are the same but for the noise
+TAKES = 16  # samples, of as many speakers as there are
+MARGIN = 2  # frames about a seam that belong to it
+RESAMPLES = 1000
+
+COLUMNS = {
+    name: {"title": title, "unit": unit, "better": better, "meaning": meaning, "group": "long form", "digits": 3}
+    for name, title, unit, better, meaning in (
+        (
+            "drift_spread",
+            "drift of the spread",
+            "",
+            "0",
+            f"the most that the standard deviation, or the mean speed, of any group of dimensions in the last {SECONDS:g} s "
+            f"differs from the first {SECONDS:g} s of the same words, relative to the first",
+        ),
+        (
+            "drift_level",
+            "drift of the level",
+            "deviations",
+            "0",
+            f"how far the mean of any group of dimensions moves from the first {SECONDS:g} s to the last, in standard "
+            "deviations of that motion, root mean square over its dimensions; chance alone gives about 1 by the root of takes",
+        ),
+        (
+            "seam_jerk",
+            "jerk at seams",
+            "× elsewhere",
+            "1",
+            "mean absolute jerk where windows are blended, by that of all other frames",
+        ),
+    )
+}
+
+
+def measure_long_form(clips: Sequence[HeldOutClip], settings: Settings, minutes: float) -> dict[str, Score]:
+    """Sample ``minutes`` of each speaker's looped speech and measure the three columns, with intervals over takes."""
+    sampler = settings.sampler
+    assert sampler is not None
+    fps = settings.statistics.layout.fps
+    part, total = round(SECONDS * fps), round(minutes * 60 * fps)
+    part = min(part, total // 2)
+    speeches = _speeches(clips, part)
+    takes = [(number, take) for take in range(-(-TAKES // len(speeches))) for number in range(len(speeches))][:TAKES]
+    chosen = [speeches[number] for number, _ in takes]
+    motions = sampler.sample_batch(
+        [speech[np.arange(total) % part] for speech, _ in chosen],
+        [clip.clip.identity for _, clip in chosen],
+        [clip.emotion for _, clip in chosen],
+        [clip.clip.motion[0] for _, clip in chosen],
+        [hashed_seed(settings.seed, take, f"long {clip.key}") for (_, take), (_, clip) in zip(takes, chosen, strict=True)],
+        steps=settings.steps,
+        guidance=settings.guidance,
+    )  # fmt: skip
+    settings.advance(len(motions))
+    layout, alive = settings.statistics.layout, np.flatnonzero(settings.statistics.alive)
+    scaled = np.stack([settings.statistics.normalize(motion)[:, alive] for motion in motions])  # (N, T, D)
+    first, last = Half.of(scaled[:, :part]), Half.of(scaled[:, -part:])
+    groups = [np.isin(alive, dims) for dims in groups_of(layout).values() if np.isin(alive, dims).any()]
+    hop, overlap = (count * sampler.stride for count in (sampler.window - sampler.overlap, sampler.overlap))
+    seam, elsewhere = jerk_at_seams(scaled, hop, overlap)
+    return {
+        "drift_spread": _score(
+            lambda draw: drift_of_spread(first[draw], last[draw], groups), len(takes), settings.seed
+        ),
+        "drift_level": _score(lambda draw: drift_of_level(first[draw], last[draw], groups), len(takes), settings.seed),
+        "seam_jerk": _score(lambda draw: float(seam[draw].mean() / elsewhere[draw].mean()), len(takes), settings.seed),
+    }
+
+
+def groups_of(layout: MotionLayout) -> dict[str, Sequence[int]]:
+    """Dimensions of the layout's groups, and of the lips."""
+    groups = {name: range(layout.dim)[span] for name, span in layout.groups.items()}
+    return {**groups, "lips": layout.subsets["lips"]}
+
+
+def _speeches(clips: Sequence[HeldOutClip], frames: int) -> list[tuple[np.ndarray, HeldOutClip]]:
+    """Speech features (frames, L, C) of each speaker, clip after clip and again from the first, and a clip of theirs."""
+    by_speaker: dict[str, list[HeldOutClip]] = {}
+    for clip in clips:
+        by_speaker.setdefault(clip.clip.record.speaker, []).append(clip)
+    speeches = []
+    for own in by_speaker.values():
+        said = np.concatenate([clip.clip.audio[clip.speech] for clip in own])
+        speeches.append((said[np.arange(frames) % len(said)], own[0]))
+    return speeches
+
+
+def _score(measure: Callable[[np.ndarray], float], takes: int, seed: int) -> Score:
+    """``measure`` of all takes, and its percentile bootstrap interval over them."""
+    value = measure(np.arange(takes))
+    if takes < 2:
+        return Score(value, None, takes, caution="a single take")
+    draws = np.random.default_rng(seed).integers(0, takes, (RESAMPLES, takes))
+    low, high = np.percentile([measure(draw) for draw in draws], [2.5, 97.5])
+    return Score(value, (float(low), float(high)), takes)
+
+
+@dataclass(frozen=True)
+class Half:
+    """Mean, variance and mean speed over time of N takes in D dimensions, each (N, D)."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    speed: np.ndarray
+
+    @classmethod
+    def of(cls, motion: np.ndarray) -> "Half":
+        """Of (N, T, D)."""
+        return cls(motion.mean(1), motion.var(1), np.abs(np.diff(motion, axis=1)).mean(1))
+
+    def __getitem__(self, draw: np.ndarray) -> "Half":
+        return Half(self.mean[draw], self.variance[draw], self.speed[draw])
+
+
+def drift_of_spread(first: Half, last: Half, groups: Sequence[np.ndarray]) -> float:
+    """The largest relative change, over ``groups`` (masks of dimensions), of standard deviation or mean speed."""
+    changes = []
+    for dims in groups:
+        deviation, speed = (
+            [np.sqrt(half.variance[:, dims].mean()) for half in (first, last)],
+            [half.speed[:, dims].mean() for half in (first, last)],
+        )
+        changes += [abs(after / before - 1) for before, after in (deviation, speed) if before]
+    return float(max(changes, default=0.0))
+
+
+def drift_of_level(first: Half, last: Half, groups: Sequence[np.ndarray]) -> float:
+    """How far a group's mean moves in all takes together, in standard deviations of the first; the largest of groups."""
+    moved, deviation = (last.mean - first.mean).mean(0), np.sqrt(first.variance.mean(0))  # (D,)
+    relative = np.divide(moved, deviation, out=np.zeros_like(moved), where=deviation > 1e-6)
+    return float(max(np.sqrt(np.square(relative[dims]).mean()) for dims in groups))
+
+
+def jerk_at_seams(motions: np.ndarray, hop: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean absolute jerk of (N, T, D) where windows that begin ``hop`` frames apart overlap, and elsewhere: (N,) each."""
+    jerk = np.abs(np.diff(motions, n=3, axis=1)).mean(axis=2)  # (N, T - 3), the k-th is of frames k .. k + 3
+    middle = np.arange(jerk.shape[1]) + 1.5
+    place = (middle + MARGIN) % hop
+    seam = (middle >= hop - MARGIN) & (place < overlap + 2 * MARGIN)
+    return jerk[:, seam].mean(1), jerk[:, ~seam].mean(1)
