@@ -61,18 +61,23 @@ def _train(config: Config) -> Path:
     if config["recompute"]:
         recompute_blocks(module.network)
     data = _data(config, module, manifest)
-    run_dir = open_run(config["run_dir"], config)
+    with open_run(config["run_dir"], config) as run_dir:
+        _enter(config, module, data, run_dir)
+    return run_dir
+
+
+def _enter(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path) -> None:
+    """Go on where the run stands, which nobody else is training."""
     steps = config["trainer"]["max_steps"]
     checkpoint = _checkpoint(run_dir / "checkpoints")
     if checkpoint is not None:
-        _check_data(checkpoint, manifest, config["data"]["path"])
+        _check_data(checkpoint, data.manifest, config["data"]["path"])
         _check_frozen(checkpoint, module)
     if _exported(run_dir) >= steps:
         say(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
-        return run_dir
+        return
     _fit(config, module, data, run_dir, checkpoint)
     _say_result(run_dir)
-    return run_dir
 
 
 def _data(config: Config, module: TrainingModule, manifest: DatasetManifest) -> ShardDataModule:

@@ -1,7 +1,8 @@
 """The run directory: which configuration it belongs to, and whether a run may go on in it."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from moda.errors import UserError
 from moda.files import atomic_path
+from moda.training.lock import LOCK_NAME, run_lock
 
 CONFIG_NAME = "config.yaml"
-BEFORE = ("slurm",)  # what may stand in a run directory before its first start: the job's script and log
+BEFORE = ("slurm", LOCK_NAME)  # what may stand in a run directory before its first start: the job's script and log
 
 # Settings that may change between one start and the next: they do not alter what is learnt, or (the
 # place of the data) are checked by content instead. max_steps may only grow.
@@ -23,30 +25,34 @@ FREE = (
 )  # fmt: skip
 
 
-def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Path:
-    """Create the run directory or enter the one that holds the same configuration.
+@contextmanager
+def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Iterator[Path]:
+    """Create the run directory or enter the one that holds the same configuration; inside, it is ours alone.
 
-    With ``resume: false`` nothing may be there. Raises UserError naming the settings that differ. Of
-    several processes the first one does it: under srun they start together, and would meet its files.
+    With ``resume: false`` nothing may be there. Raises UserError naming the settings that differ, or the
+    process that trains there. Of several processes the first one does it: under srun they start together,
+    and would meet its files.
     """
     run_dir = Path(run_dir)
     if rank_zero_only.rank:
-        return run_dir
+        yield run_dir
+        return
     path = run_dir / CONFIG_NAME
-    if path.is_file():
-        if not config["resume"]:
-            raise UserError(
-                f"{run_dir} already holds a run; resume=false does not overwrite it: give another name=... or delete it"
-            )
-        _check_same(_read(path), config, run_dir)
-    elif run_dir.is_dir() and any(path.name not in BEFORE for path in run_dir.iterdir()):
+    if not path.is_file() and run_dir.is_dir() and any(other.name not in BEFORE for other in run_dir.iterdir()):
         raise UserError(
             f"{run_dir} is not empty and holds no run ({CONFIG_NAME} is missing); give another name=... or run_dir=..."
         )
     _check_room(run_dir)
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    return run_dir
+    with run_lock(run_dir):
+        if path.is_file():
+            if not config["resume"]:
+                raise UserError(
+                    f"{run_dir} already holds a run; resume=false does not overwrite it: give another name=... or delete it"
+                )
+            _check_same(_read(path), config, run_dir)
+        with atomic_path(path) as temporary:
+            temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        yield run_dir
 
 
 def config_of(run_dir: Path) -> dict[str, Any]:
