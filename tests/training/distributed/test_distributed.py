@@ -5,12 +5,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from bare_support import sample_bare, sample_of
 from training_support import small_overrides
 
 from moda.errors import UserError
 from moda.interop.export import load_export
+from moda.training.checkpoints.consolidate import export_run
 from moda.training.checkpoints.pieces import PieceReader
 from moda.training.run import train
 from moda.training.tracking.metrics import read_metrics
@@ -133,6 +136,21 @@ def test_a_sharded_checkpoint_holds_each_weight_once(runs: Run, strategy: str) -
     sizes = [path.stat().st_size for path in sorted(checkpoint.glob("ema-*.safetensors"))]
     assert len(sizes) == 2 and max(sizes) < 0.7 * sum(sizes)
     assert sum(sizes) < 4 * whole + 40_000  # and the headers
+
+
+@pytest.mark.slow
+def test_the_export_of_a_sharded_checkpoint_computes_the_same_without_lightning_and_deepspeed(
+    runs: Run, tmp_path: Path
+) -> None:
+    run_dir = runs("deepspeed_2")
+    assert len(list((run_dir / "checkpoints/step-4").glob("weights-*.safetensors"))) == 2  # each rank's own part
+    out = export_run(run_dir, tmp_path / "trained", 4, None, None)
+    export = load_export(out)
+    for name, value in pieces(run_dir, "weights").items():
+        torch.testing.assert_close(export.network.state_dict()[name].flatten(), value.flatten(), rtol=0, atol=0)
+    motion = sample_of(export)
+    assert motion.shape == (30, 59) and np.isfinite(motion).all() and motion.std(0).max() > 0.01
+    np.testing.assert_allclose(sample_bare(out, tmp_path), motion, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
