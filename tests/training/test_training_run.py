@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from moda.errors import UserError
+from moda.files import atomic_path
 from moda.interop.export import load_export
 from moda.training import run
 from moda.training.checkpoints import writer as checkpoint
@@ -227,14 +228,24 @@ def test_a_missing_shard_size_stops_before_anything_is_written(configure, make_d
     assert not (tmp_path / "vae").exists()
 
 
-def test_a_disk_that_fills_up_leaves_no_checkpoint(configure, tmp_path, monkeypatch) -> None:
-    def full(directory: Path, kind: str, rank: int, *_: Any) -> None:
-        (directory / f"{kind}-{rank:05d}.safetensors").write_bytes(b"half of it")
+def full_tensors(directory: Path, kind: str, rank: int, *_: Any) -> None:
+    (directory / f"{kind}-{rank:05d}.safetensors").write_bytes(b"half of it")
+    raise OSError(28, "No space left on device")
+
+
+def full_json(path: Path, value: Any) -> None:
+    with atomic_path(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_pieces", full)
-    with pytest.raises(UserError, match=r"cannot write checkpoint .*step-3.*No space left.*free space"):
+
+@pytest.mark.parametrize(("writer", "full"), [("write_pieces", full_tensors), ("write_json", full_json)])
+def test_a_disk_that_fills_up_leaves_no_checkpoint_and_advice_once(
+    configure, tmp_path, monkeypatch, writer: str, full: Any
+) -> None:
+    monkeypatch.setattr(checkpoint, writer, full)
+    with pytest.raises(UserError, match=r"^cannot write checkpoint .*step-3.*No space left.*free space, then") as error:
         run.train(configure("motion_vae", "vae"))
+    assert str(error.value).count("free space") == str(error.value).count("cannot write") == 1
     assert list((tmp_path / "vae/checkpoints").iterdir()) == []
 
 

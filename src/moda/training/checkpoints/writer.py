@@ -124,11 +124,11 @@ class CheckpointWriter(L.Callback):
         self._saved = step
         final = self.directory / f"step-{step}"
         temporary = self.directory / f".step-{step}.tmp"  # the same on every rank
-        files, problem = _everywhere(trainer, lambda: self._begin(trainer, temporary))
+        files, problem = _everywhere(trainer, lambda: self._begin(trainer, temporary), _cause)
         if not problem:
-            files, problem = _everywhere(trainer, lambda: self._write(trainer, temporary))
+            files, problem = _everywhere(trainer, lambda: self._write(trainer, temporary), _cause)
         if not problem:
-            _, problem = _everywhere(trainer, lambda: self._finish(trainer, temporary, final, files))
+            _, problem = _everywhere(trainer, lambda: self._finish(trainer, temporary, final, files), _cause)
         if problem:
             if trainer.is_global_zero:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -213,12 +213,19 @@ def count_micro_batches(checkpoint: dict[str, Any], accumulate: int) -> None:
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps - 1
 
 
-def _everywhere(trainer: L.Trainer, act: Callable[[], Files]) -> tuple[Files, str]:
-    """Run ``act`` on every rank; every rank gets all results, and the first failure in words ('' for none)."""
+def _cause(error: OSError | UserError) -> str:
+    """Why a file of a checkpoint cannot be written, without advice: that of the checkpoint is given once."""
+    return str(error.__cause__ if isinstance(error.__cause__, OSError) else error)
+
+
+def _everywhere(
+    trainer: L.Trainer, act: Callable[[], Files], words: Callable[[OSError | UserError], str] = str
+) -> tuple[Files, str]:
+    """Run ``act`` on every rank; every rank gets all results, and the first failure in ``words`` ('' for none)."""
     try:
         outcome: tuple[Files, str] = (act(), "")
     except (OSError, UserError) as error:
-        outcome = ({}, next(iter(str(error).splitlines()), "") or type(error).__name__)
+        outcome = ({}, next(iter(words(error).splitlines()), "") or type(error).__name__)
     outcomes = [outcome]
     if trainer.world_size > 1:
         outcomes = [outcome] * trainer.world_size
