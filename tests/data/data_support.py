@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dataset_support import save
 
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards, OnCorrupt, refuse
 from moda.data.share import Share
 from moda.data.stream import WindowStream
-from moda.data.writer import dataset_fingerprint
 from moda.files import sha256_of
 
 Place = tuple[int, str, int]  # place in the stream, key of the clip, first frame
@@ -66,12 +66,6 @@ def rewrite(root: Path, change: Callable[[Members], Members], shard: int = 0, en
     shards[shard] = replace(shards[shard], bytes=path.stat().st_size, sha256=sha256_of(path))
     save(replace(manifest, shards=tuple(shards)), root)
     return path
-
-
-def save(manifest: DatasetManifest, root: Path) -> None:
-    """Write dataset.json with the fingerprint of what it names."""
-    specs = (manifest.codec, manifest.codec_fingerprint, manifest.audio_encoder, manifest.audio_fingerprint)
-    replace(manifest, fingerprint=dataset_fingerprint(manifest.shards, *specs)).save(root)
 
 
 def npy(array: np.ndarray, pickled: bool = False) -> bytes:

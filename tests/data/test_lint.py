@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from data_support import members_of, npy, replaced, rewrite, spoil_all
 
+from moda.bench.synthetic import write_synthetic
 from moda.cli.main import main
 from moda.data.lint import lint
 from moda.data.module import ShardDataModule
@@ -32,6 +33,10 @@ def lines(root: Path, **settings) -> list[str]:
 
 def edit(root: Path, **changes) -> None:
     replace(DatasetManifest.load(root), **changes).save(root)
+
+
+def test_a_data_set_that_is_made_to_measure_with_is_a_good_one(tmp_path: Path) -> None:
+    assert lines(write_synthetic(tmp_path / "set", shards=1, seconds=1)) == []
 
 
 def test_a_good_data_set_has_no_findings(tiny_dataset: Path, capsys) -> None:

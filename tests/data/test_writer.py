@@ -63,9 +63,10 @@ def test_the_same_clips_give_the_same_bytes_and_another_sample_another_fingerpri
         write_shard(tmp_path / name, "train", 0, [sample(tmp_path, "a", seed=seed)])
         for name, seed in (("one", 1), ("two", 1), ("three", 2))
     ]
-    prints = [dataset_fingerprint([shard], {"codec": 1}) for shard in shards]
+    prints = [dataset_fingerprint([shard], {"codec": 1}, "c", {}, "a") for shard in shards]
     assert shards[0].sha256 == shards[1].sha256 and prints[0] == prints[1] != prints[2]
-    assert dataset_fingerprint([shards[0]], {"codec": 2}) != prints[0]
+    for others in (({"codec": 2}, "c", {}, "a"), ({"codec": 1}, "d", {}, "a"), ({"codec": 1}, "c", {}, "b")):
+        assert dataset_fingerprint([shards[0]], *others) != prints[0]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from dataset_support import save
 
 from moda.codec.base import Portrait
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
-from moda.data.writer import Sample, dataset_fingerprint, write_shard
+from moda.data.writer import Sample, write_shard
 from moda.errors import UserError
 from moda.eval.metrics.correlation import DimensionCorrelation, LipCorrelation
 from moda.eval.metrics.frechet import FrechetMotion
@@ -76,7 +77,7 @@ def filmed_dataset(tiny_dataset: Path, tmp_path: Path) -> Path:
         video, sound = write_clip(tmp_path, clip.key, clip.motion, MouthCodec())
         samples.append(Sample(clip.record, clip.motion, clip.identity, clip.audio, video, sound))
     shards = (write_shard(root, "test", 0, samples),)
-    dataclasses.replace(manifest, shards=shards, fingerprint=dataset_fingerprint(shards)).save(root)
+    save(dataclasses.replace(manifest, shards=shards), root)
     return root
 
 

@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dataset_support import save
 from omegaconf import OmegaConf
 
 from moda.cli.hydra_app import compose
 from moda.cli.main import main
 from moda.cli.sweep_study import read_study, study_name
+from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.sweep.evaluations import Scoring, results_in
 from moda.sweep.study import Study
@@ -132,8 +135,7 @@ def test_a_study_trains_evaluates_and_makes_one_table(make_dataset, tmp_path: Pa
     from moda.codec.head import HeadCodec
 
     root = make_dataset(frames=90, clips=4)
-    path = root / "dataset.json"  # a codec that this machine has
-    path.write_text(path.read_text().replace('"codec-0"', json.dumps(HeadCodec(size=64).fingerprint)))
+    save(replace(DatasetManifest.load(root), codec_fingerprint=HeadCodec(size=64).fingerprint), root)  # this machine's
     place = tmp_path / "sweep"
     command = [sys.executable, "-m", "moda.cli.main", "sweep", "experiment=ablations_debug", f"sweep.dir='{place}'"]
     first = subprocess.run([*command, f"data.path={root}"], capture_output=True, text=True, timeout=1200)

@@ -6,6 +6,7 @@ MODA_LIVEPORTRAIT_MOTION names a folder of motion templates, recorded motion is 
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,10 +75,13 @@ def write_dataset(root: Path, clips: list[np.ndarray]) -> Path:
             identity = np.random.default_rng(number).normal(size=63)
             samples.append(Sample(record, motion, identity, 10 * heard[:, None, :].astype(np.float32)))
         shards.append(write_shard(root, split, 0, samples, with_video=False))
+    made_by: dict[str, Any] = {
+        "codec": {"_target_": "moda.codec.liveportrait.LivePortraitCodec"}, "codec_fingerprint": "codec-0",
+        "audio_encoder": {"_target_": "moda.audio.logmel.LogMelEncoder"}, "audio_fingerprint": "audio-0",
+    }  # fmt: skip
     DatasetManifest(
-        codec={"_target_": "moda.codec.liveportrait.LivePortraitCodec"}, codec_fingerprint="codec-0",
-        audio_encoder={"_target_": "moda.audio.logmel.LogMelEncoder"}, audio_fingerprint="audio-0", audio_layers=1, audio_dim=2,
-        identity_dim=63, statistics=statistics.result(), shards=tuple(shards), fingerprint=dataset_fingerprint(shards),
+        **made_by, audio_layers=1, audio_dim=2, identity_dim=63, statistics=statistics.result(), shards=tuple(shards),
+        fingerprint=dataset_fingerprint(shards, **made_by),
         splits={split: [f"{split}_0"] for split in ("train", "val")},
     ).save(root)  # fmt: skip
     return root

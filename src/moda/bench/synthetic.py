@@ -1,6 +1,7 @@
 """A prepared data set of noise, to measure with where there is no other."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,17 +60,20 @@ def write_synthetic(
         for split, count in counts.items()
         for index in range(count)
     ]
+    made_by: dict[str, Any] = {
+        "codec": {"_target_": "moda.codec.head.HeadCodec"},
+        "codec_fingerprint": "none",
+        "audio_encoder": {"_target_": "moda.audio.logmel.LogMelEncoder"},
+        "audio_fingerprint": "none",
+    }
     DatasetManifest(
-        codec={"_target_": "moda.codec.head.HeadCodec"},
-        codec_fingerprint="none",
-        audio_encoder={"_target_": "moda.audio.logmel.LogMelEncoder"},
-        audio_fingerprint="none",
+        **made_by,
         audio_layers=audio_layers,
         audio_dim=audio_dim,
         identity_dim=identity_dim,
         statistics=statistics.result(),
         splits={split: [split] for split in counts},
         shards=tuple(written),
-        fingerprint=dataset_fingerprint(written),
+        fingerprint=dataset_fingerprint(written, **made_by),
     ).save(root)
     return root

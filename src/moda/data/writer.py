@@ -3,7 +3,7 @@
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -82,10 +82,17 @@ def write_shard(root: Path, split: str, index: int, samples: Iterable[Sample], w
     )
 
 
-def dataset_fingerprint(shards: Iterable[Shard], *specs: object) -> str:
-    """SHA-256 over the content of all shards and what made them; changes when any sample does."""
+def dataset_fingerprint(
+    shards: Iterable[Shard],
+    codec: Mapping[str, Any],
+    codec_fingerprint: str,
+    audio_encoder: Mapping[str, Any],
+    audio_fingerprint: str,
+) -> str:
+    """SHA-256 over the content of all shards and what made them (fields of ``DatasetManifest``); changes when any does."""
     content = [[shard.split, shard.sha256, shard.video_sha256] for shard in shards]
-    return sha256(json.dumps([content, *specs], sort_keys=True).encode()).hexdigest()
+    value = [content, codec, codec_fingerprint, audio_encoder, audio_fingerprint]
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

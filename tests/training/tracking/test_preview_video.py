@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from dataset_support import save
 
 from moda.codec.base import Portrait
 from moda.data.media import iterate_frames
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
-from moda.data.writer import Sample, dataset_fingerprint, write_shard
+from moda.data.writer import Sample, write_shard
 from moda.errors import UserError
 from moda.generation.video import VideoWriter
 from moda.motion import get_layout
@@ -65,7 +66,7 @@ def add_video(root: Path, folder: Path, codec: MouthCodec) -> None:
         path.unlink()
     kept = tuple(shard for shard in manifest.shards if shard.split != "val")
     shards = (*kept, write_shard(root, "val", 0, samples))
-    dataclasses.replace(manifest, shards=shards, fingerprint=dataset_fingerprint(shards)).save(root)
+    save(dataclasses.replace(manifest, shards=shards), root)
 
 
 def loudness(path: Path) -> float:
