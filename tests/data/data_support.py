@@ -55,6 +55,14 @@ def rewrite(root: Path, change: Callable[[Members], Members], shard: int = 0, en
     path = root / manifest.shards[shard].features
     members = change(members_of(path))
     path.unlink()
+    write_tar(path, members, entries)
+    shards = list(manifest.shards)
+    shards[shard] = replace(shards[shard], bytes=path.stat().st_size, sha256=sha256_of(path))
+    save(replace(manifest, shards=tuple(shards)), root)
+    return path
+
+
+def write_tar(path: Path, members: Members, entries: Iterable[tarfile.TarInfo] = ()) -> None:
     with tarfile.open(path, "w") as tar:
         for name, data in members:
             info = tarfile.TarInfo(name)
@@ -62,10 +70,6 @@ def rewrite(root: Path, change: Callable[[Members], Members], shard: int = 0, en
             tar.addfile(info, io.BytesIO(data))
         for info in entries:
             tar.addfile(info)
-    shards = list(manifest.shards)
-    shards[shard] = replace(shards[shard], bytes=path.stat().st_size, sha256=sha256_of(path))
-    save(replace(manifest, shards=tuple(shards)), root)
-    return path
 
 
 def npy(array: np.ndarray, pickled: bool = False) -> bytes:

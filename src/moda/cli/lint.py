@@ -24,7 +24,10 @@ def main(argv: list[str]) -> int:
         "--jobs", type=int, metavar="N", default=os.cpu_count() or 1, help="processes; by default one a core"
     )
     parser.add_argument(
-        "--video", action="store_true", help="also the video tars: hashes, members, same keys as the features"
+        "--video",
+        action="store_true",
+        help="also the video tars: hashes, members, same keys as the features, and that each clip's video and sound "
+        "decode and are as long as its record says",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings to FILE as well")
     arguments = parser.parse_args(argv)

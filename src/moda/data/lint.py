@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from moda.data.index import ShardIndex, scan
+from moda.data.media_check import wrong_sound, wrong_video
 from moda.data.schema import FEATURE_MEMBERS, MANIFEST_NAME, SPLITS, VIDEO_MEMBERS, ClipRecord, DatasetManifest, Shard
 from moda.data.shards import CorruptSampleError, FeatureShards, check_shard
 from moda.data.typed import typed
@@ -60,7 +61,7 @@ class LintReport:
 
 
 def lint(root: str | Path, split: str | None = None, jobs: int = 1, video: bool = False) -> LintReport:
-    """Verify the data set at ``root``, or one split of it, in ``jobs`` processes; ``video``: its video tars too.
+    """Verify the data set at ``root``, or one split of it, in ``jobs`` processes; ``video``: its videos and sounds too.
 
     Raises UserError where there is no data set to look at, or no such split.
     """
@@ -114,14 +115,14 @@ def inspect_shard(root: Path, manifest: DatasetManifest, shard: Shard, video: bo
         return report
     if sha256_of(path) != shard.sha256:
         report.add(f"its SHA-256 is not the one in {MANIFEST_NAME}")
-    index = _scan(path, FEATURE_MEMBERS, shard.features, report)
+    index, records = _scan(path, FEATURE_MEMBERS, shard.features, report), {}
     if index is not None:
         report.keys = index.keys
         if len(index) != shard.num_samples:
             report.add(f"it holds {len(index)} samples, {MANIFEST_NAME} says {shard.num_samples}")
-        _decode_all(root, manifest, replace(shard, num_samples=len(index)), report)
+        records = _decode_all(root, manifest, replace(shard, num_samples=len(index)), report)
     if video:
-        _inspect_video(root, shard, report)
+        _inspect_video(root, shard, records, report)
     return report
 
 
@@ -141,24 +142,29 @@ def _without(error: UserError, path: Path) -> str:
     return str(error).removeprefix(f"shard {path}").lstrip(": ")
 
 
-def _decode_all(root: Path, manifest: DatasetManifest, shard: Shard, report: ShardReport) -> None:
+def _decode_all(root: Path, manifest: DatasetManifest, shard: Shard, report: ShardReport) -> dict[str, ClipRecord]:
+    """Returns key -> record, of the samples that decode."""
+
     def note(error: CorruptSampleError) -> None:
         report.add(error.reason, error.key)
 
+    records: dict[str, ClipRecord] = {}
     report.statistics = StatisticsAccumulator(manifest.layout)
     for clip in FeatureShards(root, shard.split, replace(manifest, shards=(shard,)), on_corrupt=note):
         report.statistics.update(clip.motion)
         try:
             typed(ClipRecord, clip.record.to_dict())  # readers look only at what they use
             report.speakers[clip.key] = clip.record.speaker
+            records[clip.key] = clip.record
         except ValueError as error:
             report.add(f"its json member: {error}", clip.key)
     frames = report.statistics.count
     if len(report.speakers) == shard.num_samples and frames != shard.num_frames:
         report.add(f"it holds {frames} frames, {MANIFEST_NAME} says {shard.num_frames}")
+    return records
 
 
-def _inspect_video(root: Path, shard: Shard, report: ShardReport) -> None:
+def _inspect_video(root: Path, shard: Shard, records: dict[str, ClipRecord], report: ShardReport) -> None:
     name = shard.video
     if name is None:
         report.add("it has no video tar beside it")
@@ -179,6 +185,7 @@ def _inspect_video(root: Path, shard: Shard, report: ShardReport) -> None:
         for kind, (first, end) in zip(index.kinds, index.places[position].tolist(), strict=True):
             if end <= first:
                 report.add(f"its {kind} member is {'missing' if first < 0 else 'empty'}", key, name)
+    _play_all(path, index, records, report)
     for key in report.keys:
         if key not in index.keys:
             report.add("the sample has features and no video", key, name)
@@ -187,6 +194,19 @@ def _inspect_video(root: Path, shard: Shard, report: ShardReport) -> None:
             report.add("the sample has a video and no features", key, name)
     if index.keys != report.keys and sorted(index.keys) == sorted(report.keys):
         report.add("its samples are not in the order of the features", where=name)
+
+
+def _play_all(path: Path, index: ShardIndex, records: dict[str, ClipRecord], report: ShardReport) -> None:
+    """Compare the video and the sound of each clip with its record."""
+    checks = {"mp4": wrong_video, "flac": wrong_sound}
+    with open(path, "rb") as file:
+        for position, key in enumerate(index.keys):
+            if (record := records.get(key)) is None:
+                continue
+            for kind, (first, end) in zip(index.kinds, index.places[position].tolist(), strict=True):
+                file.seek(max(first, 0))
+                if end > first and (problem := checks[kind](file.read(end - first), record.num_frames, record.fps)):
+                    report.add(f"its {kind} member {problem}", key, report.shard.video)
 
 
 def _wrong_in_manifest(root: Path, manifest: DatasetManifest) -> Iterator[Finding]:
