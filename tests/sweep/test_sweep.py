@@ -62,6 +62,8 @@ def test_own_settings_are_told_from_those_of_the_trials() -> None:
         (["sweep.optuna.trials=3", "seed=1,2"], "does nothing without sweep.search=optuna"),
         (["slurm.nodes=2", "seed=1,2"], "does nothing without sweep.launcher=slurm"),
         (["--dry-run", "seed=1,2"], "--dry-run does nothing without sweep.launcher=slurm"),
+        (["seed=1,2", "--multirun"], "^--multirun: moda sweep makes the trials .*: moda train --multirun seed=1,2$"),
+        (["-m", "task=dit", "seed=1,2"], "^-m: .*: moda train --multirun task=dit seed=1,2$"),
         (["sweep.collect=true"], "no settings to sweep"),
         (["sweep.collect=true", "seed=1,2"], "holds no sweep yet"),
         (["sweep.launcher=slurm", "slurm=cpu", "data.path=d", "trainer.accelerator=cpu,gpu"], "contradicts slurm.gpus"),

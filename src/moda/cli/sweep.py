@@ -1,5 +1,6 @@
 """``moda sweep``: a grid or a search of ``moda train``."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ CHOICES = {"launcher": ("local", "slurm"), "search": ("grid", "optuna")}
 
 def main(argv: list[str]) -> int:
     own, overrides = split_overrides(argv)
+    refuse_multirun(own, overrides)
     study = study_name(overrides)
     if study and not any(text.startswith("sweep.name=") for text in own):
         own.append(f"sweep.name={study}")
@@ -69,6 +71,16 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             theirs.append(text)
     return ours, theirs
+
+
+def refuse_multirun(own: Sequence[str], overrides: Sequence[str]) -> None:
+    """Hydra's own would start the sweep once for each combination of its settings, of which the trials' are none."""
+    for text in own:
+        if text == "-m" or (text.startswith("--m") and "--multirun".startswith(text)):
+            line = shlex.join(["moda", "train", "--multirun", *overrides])
+            raise UserError(
+                f"{text}: moda sweep makes the trials by itself, leave it out; for Hydra's own multirun: {line}"
+            )
 
 
 def check(settings: dict[str, Any], own: Sequence[str]) -> None:
