@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,22 @@ class Trajectory:
 
     def train(self, *more: str, **fault: Any) -> subprocess.CompletedProcess[str]:
         """``moda train`` as a user starts it; ``fault``: see faults/moda_faults.py."""
+        process = self._start(*more, **fault)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def kill(self, step: int, delay: float, *more: str) -> int:
+        """Train and, ``delay`` seconds after ``step`` has been trained on, SIGKILL, wherever that falls; the status."""
+        seen = len(self._lines(0))
+        process = self._start(*more)
+        while process.poll() is None and all(line["step"] < step for line in self._lines(0)[seen:]):
+            time.sleep(0.02)
+        time.sleep(delay)
+        process.kill()
+        process.communicate(timeout=60)
+        return process.returncode
+
+    def _start(self, *more: str, **fault: Any) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(PLUGIN), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -38,7 +55,13 @@ class Trajectory:
             "MODA_SAMPLES": str(self.samples_dir),
         }
         command = [sys.executable, "-m", "moda.cli.main", "train", *self.overrides, *more]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def _lines(self, rank: int) -> list[dict[str, Any]]:
+        """What ``rank`` has trained on, over all starts."""
+        path = self.samples_dir / f"rank-{rank}.jsonl"
+        whole = path.read_text().split("\n")[:-1] if path.is_file() else []
+        return [json.loads(text) for text in whole]
 
     @property
     def checkpoints(self) -> list[str]:
@@ -59,10 +82,8 @@ class Trajectory:
     def samples(self) -> dict[tuple[int, int], list[Any]]:
         """(rank, step) -> keys and starts; a step that was trained on again had the same."""
         seen: dict[tuple[int, int], list[Any]] = {}
-        for path in sorted(self.samples_dir.glob("rank-*.jsonl")):
-            rank = int(path.stem.removeprefix("rank-"))
-            for text in path.read_text().splitlines():
-                line = json.loads(text)
+        for rank in range(len(list(self.samples_dir.glob("rank-*.jsonl")))):
+            for line in self._lines(rank):
                 what = [line["keys"], line["starts"]]
                 assert seen.setdefault((rank, line["step"]), what) == what, (rank, line["step"])
         return seen

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fault_support import STEPS, Trajectory, alive, assert_same
 
@@ -72,6 +73,16 @@ def test_each_fault_leaves_the_trajectory_as_it_was(uninterrupted, tiny_dataset,
 
     done = run.train()
     assert done.returncode == 0 and "from step 7" in done.stdout, done.stderr
+    assert_same(whole, run)
+
+
+def test_kills_at_random_moments_leave_the_trajectory_as_it_was(uninterrupted, tiny_dataset, tmp_path) -> None:
+    whole, run, random = uninterrupted("one"), Trajectory(tmp_path, tiny_dataset), np.random.default_rng(0)
+    steps, delays = np.sort(random.integers(1, STEPS, 4)), random.uniform(0, 0.3, 4)
+    statuses = [run.kill(*moment, "data.num_workers=1") for moment in zip(steps.tolist(), delays.tolist(), strict=True)]
+    assert set(statuses) <= {-9, 0} and statuses[0] == -9  # on a fast machine the last ones may come too late
+    done = run.train()
+    assert done.returncode == 0, done.stderr
     assert_same(whole, run)
 
 
