@@ -1,6 +1,7 @@
 """Trainings and sweeps on a real cluster of two nodes, given as a user gives them."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from training_support import small_overrides
 
 from moda.cli.main import main
 from moda.sweep.ledger import Ledger
+from moda.training.lock import run_lock
 from moda.training.tracking.metrics import read_metrics
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -99,6 +101,22 @@ def test_two_nodes_stop_on_a_signal_and_go_on_as_if_nothing_had_happened(
     assert slurm.wait(whole)["JobState"] == "COMPLETED", log_of(tmp_path / "runs/whole", whole)
     assert log_of(tmp_path / "runs/whole", whole).count("trained ") == 1
     assert losses(run) == losses(tmp_path / "runs/whole") and len(losses(run)) == 200
+
+
+def test_a_run_that_is_trained_outside_of_the_queue_is_left_to_that_one(
+    slurm: Cluster, submit: Submit, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs/held"
+    with run_lock(run):
+        number = submit(
+            "submit", *CPU, "slurm.nodes=2", "train", *small_overrides("motion_vae", tiny_dataset), "name=held"
+        )
+        ended = slurm.wait(number)
+    log = log_of(run, number)
+    assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "0"), log
+    line = rf"moda train: error: \S+held is being trained already by process {os.getpid()} on \S+ since "
+    assert len(re.findall(line, log)) == 1 and "Traceback" not in log, log
+    assert not (run / "config.yaml").exists() and not processes_with(str(tiny_dataset))
 
 
 def test_a_job_of_higher_priority_takes_the_nodes_and_the_training_comes_back(
