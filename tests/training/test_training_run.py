@@ -186,6 +186,13 @@ def test_a_folder_of_something_else_is_not_taken(configure, tmp_path) -> None:
         run.train(configure("motion_vae", "vae"))
 
 
+def test_what_a_killed_start_has_left_is_no_obstacle(configure, tmp_path) -> None:
+    (tmp_path / "vae/slurm").mkdir(parents=True)
+    for name in (".lock", ".config.4711.tmp.yaml"):
+        (tmp_path / "vae" / name).write_text("half of")
+    run.train(configure("motion_vae", "vae", "trainer.max_steps=1"))
+
+
 def test_a_checkpoint_of_other_data_is_not_resumed(configure, make_dataset) -> None:
     run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
     other = make_dataset("other", seed=7)

@@ -14,7 +14,8 @@ from moda.files import atomic_path
 from moda.training.lock import LOCK_NAME, run_lock
 
 CONFIG_NAME = "config.yaml"
-BEFORE = ("slurm", LOCK_NAME)  # what may stand in a run directory before its first start: the job's script and log
+# What may stand in a run directory before its first start: the job's script and log, and what a killed start has left.
+BEFORE = ("slurm", LOCK_NAME, ".config.*.tmp.yaml")
 
 # Settings that may change between one start and the next: they do not alter what is learnt, or (the
 # place of the data) are checked by content instead. max_steps may only grow.
@@ -38,7 +39,7 @@ def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Iterator[Path]:
         yield run_dir
         return
     path = run_dir / CONFIG_NAME
-    if not path.is_file() and run_dir.is_dir() and any(other.name not in BEFORE for other in run_dir.iterdir()):
+    if not path.is_file() and _holds_something_else(run_dir):
         raise UserError(
             f"{run_dir} is not empty and holds no run ({CONFIG_NAME} is missing); give another name=... or run_dir=..."
         )
@@ -53,6 +54,11 @@ def open_run(run_dir: str | Path, config: Mapping[str, Any]) -> Iterator[Path]:
         with atomic_path(path) as temporary:
             temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         yield run_dir
+
+
+def _holds_something_else(run_dir: Path) -> bool:
+    found = run_dir.iterdir() if run_dir.is_dir() else ()
+    return not all(any(path.match(pattern) for pattern in BEFORE) for path in found)
 
 
 def config_of(run_dir: Path) -> dict[str, Any]:
