@@ -35,11 +35,20 @@ def test_a_user_error_inside_comes_out_as_itself() -> None:
         run_hydra("train", fail, ["data.path=x"])
 
 
-def test_multirun_runs_every_combination(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments", ["--multirun name=a seed=1,2,3", "name=a seed=1,2,3 -m", "name=a --multirun seed=1,2,3"]
+)
+def test_multirun_runs_every_combination(arguments: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seeds: list[int] = []
-    assert run_hydra("train", lambda config: seeds.append(config.seed), ["--multirun", "seed=1,2,3"]) == 0
+    assert run_hydra("train", lambda config: seeds.append(config.seed), arguments.split()) == 0
     assert seeds == [1, 2, 3]
+
+
+def test_a_flag_and_its_value_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_hydra("train", lambda config: None, ["name=a", "--cfg", "job", "seed=7"]) == 0
+    said = capsys.readouterr().out
+    assert "name: a" in said and "seed: 7" in said
 
 
 @pytest.mark.parametrize("name", ["train", "prepare", "evaluate", "sweep"])

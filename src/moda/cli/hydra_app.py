@@ -62,7 +62,10 @@ def _run_with_flags(config_name: str, function: Callable[[DictConfig], Any], arg
             return None
 
     before = sys.argv
-    sys.argv = [f"moda {config_name.partition('_')[0]}", *argv]
+    # its parser takes overrides in one piece only: they come last, flags and their values as they are
+    overrides = [text for text in argv if not text.startswith("-") and ("=" in text or text.startswith("~"))]
+    flags = [text for text in argv if text not in overrides]
+    sys.argv = [f"moda {config_name.partition('_')[0]}", *flags, *overrides]
     try:
         hydra.main(version_base=None, config_path="pkg://moda.conf", config_name=config_name)(task)()
     finally:
