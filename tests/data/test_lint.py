@@ -242,7 +242,7 @@ def sound(samples: int, rate: int = 16_000, channels: int = 1) -> bytes:
 
 def spoiled_frame(data: bytes, number: int) -> bytes:
     """The second half of one frame of an mp4 file zeroed."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
     end, half = packet.pos + packet.size, packet.size // 2
     return data[: end - half] + bytes(half) + data[end:]
