@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         remove(temporary)
+
+
+def os_error_of(error: Exception) -> OSError:
+    """What a full disk is to the safetensors library, whose own error ends in ``(os error 28)``, as an OSError."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,6 +59,18 @@ def export(tiny_dataset: Path) -> Export:
         previous=4,
         config={"seed": 0},
     )
+
+
+def test_a_disk_that_cannot_take_it_is_the_users_error_and_keeps_the_former_one(export: Export, tmp_path: Path) -> None:
+    write_export(tmp_path / "export", replace(export, step=6))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # every file ends there, as on a full disk
+    try:
+        with pytest.raises(UserError, match=r"^cannot write \S+export: File too large; free space or choose another"):
+            write_export(tmp_path / "export", export)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_export(tmp_path / "export").step == 6
 
 
 def test_what_is_written_is_loaded(export: Export, tmp_path: Path) -> None:

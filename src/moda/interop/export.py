@@ -16,7 +16,7 @@ from torch import nn
 
 from moda.build import build
 from moda.errors import UserError
-from moda.files import atomic_path, read_json, sha256_of, write_json
+from moda.files import atomic_path, os_error_of, read_json, sha256_of, write_json
 from moda.flow.rectified import RectifiedFlow
 from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler
@@ -171,8 +171,8 @@ def save_weights(module: nn.Module, path: Path) -> None:
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     try:
         save_file(tensors, path)
-    except safetensors.SafetensorError as error:  # how it reports a full disk
-        raise OSError(str(error)) from error
+    except safetensors.SafetensorError as error:
+        raise os_error_of(error) from error
 
 
 def _unrepeatable() -> torch.Generator:

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from moda.errors import UserError
+from moda.files import os_error_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def write_pieces(directory: str | Path, kind: str, rank: int, pieces: Iterable[P
     shapes = {piece.name: list(piece.shape) for piece in pieces}
     try:
         save_file(tensors, path, metadata={"shapes": json.dumps(shapes)})
-    except safetensors.SafetensorError as error:  # how it reports a full disk
-        raise OSError(str(error)) from error
+    except safetensors.SafetensorError as error:
+        raise os_error_of(error) from error
     os.chmod(path, 0o666 & ~_umask())  # it writes for the owner alone; a group shares its runs
     return path
 
