@@ -13,6 +13,7 @@ import soundfile
 from data_support import members_of, replaced, rewrite, save, write_tar
 
 from moda.data.lint import lint
+from moda.data.media_check import wrong_sound, wrong_video
 from moda.data.schema import ClipRecord, DatasetManifest
 from moda.data.writer import Sample, dataset_fingerprint, write_shard
 from moda.files import sha256_of
@@ -133,6 +134,20 @@ def test_a_clip_that_cannot_be_played_or_has_another_length_is_named(
     assert lines(with_video) == []
     (line,) = lines(with_video, video=True)
     assert line.startswith(f"train/video-000000.tar b: its {kind} member {problem}") and "\n" not in line
+
+
+def test_whichever_bytes_are_damaged_nothing_but_a_reason_comes_back(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    whole = {wrong_video: film(tmp_path / "whole.mp4", 40), wrong_sound: sound(25_600)}
+    for check, data in whole.items():
+        assert check(data, 40, 25) is None
+        found = set()
+        for _ in range(100):
+            damaged = bytearray(data)
+            for place in len(data) - 1 - random.integers(0, 1500, 20):  # an mp4 file describes itself at its end
+                damaged[place] = random.integers(256)
+            found.add(check(bytes(damaged), 40, 25))
+        assert found - {None}
 
 
 def test_a_video_of_a_sample_that_does_not_decode_is_not_compared(with_video: Path) -> None:

@@ -19,6 +19,8 @@ def wrong_video(data: bytes, num_frames: int, fps: int) -> str | None:
             if not container.streams.video:
                 return "holds no pictures"
             stream = container.streams.video[0]
+            if not stream.codec_context:
+                return "holds pictures in a form that is not known"
             stream.codec_context.options = {"err_detect": "explode"}  # by default damage is painted over
             times = sorted(packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None)
             if len(times) != num_frames:
@@ -31,6 +33,8 @@ def wrong_video(data: bytes, num_frames: int, fps: int) -> str | None:
                     return f"does not give its {name} frame"
     except FFmpegError as error:
         return f"cannot be decoded ({error.strerror})"
+    except UnicodeDecodeError:
+        return "cannot be decoded (what describes it is damaged)"
     return None
 
 
