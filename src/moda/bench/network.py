@@ -35,8 +35,7 @@ def network_of(config: DictConfig, data: Data) -> dict[str, Any]:
     assert isinstance(network, dict)
     if not str(network.pop("_target_")).endswith(".MMDiT"):
         raise UserError("moda bench network counts the transformer; give task=dit and a model=mmdit_...")
-    return {
-        **network,
+    return {str(key): value for key, value in network.items()} | {
         "motion_dim": data.dim or get_layout(data.layout).dim,
         "audio_layers": data.audio_layers,
         "audio_dim": data.audio_dim,
