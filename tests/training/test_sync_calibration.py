@@ -23,7 +23,9 @@ def test_zero_comes_as_far_from_a_mouth_as_a_wrong_sound(scale: float, away: flo
     mouths, sounds = clips(scale, away)
     offset = neutral_offset(mouths, sounds)
     zero = torch.cat([mouth + offset for mouth in mouths]).norm(dim=1).mean()
-    wrong = torch.stack([(mouth[:-9] - sound[9:]).norm(dim=1).mean() for mouth, sound in zip(mouths, sounds, strict=True)]).mean()
+    wrong = torch.stack(
+        [(mouth[:-9] - sound[9:]).norm(dim=1).mean() for mouth, sound in zip(mouths, sounds, strict=True)]
+    ).mean()
     assert zero.item() == pytest.approx(wrong.item(), rel=0.03)
 
 
