@@ -6,6 +6,7 @@ import torch
 from golden_rule import by_rule
 
 from moda.errors import UserError
+from moda.eval.mfcc import steps_of
 from moda.eval.networks import SyncNet
 from moda.eval.sync import distance_curve
 from moda.training.sync_calibration import calibrate, neutral_offset
@@ -51,7 +52,7 @@ class Store:
         self.count = frames
 
     def frames(self, key: str) -> int:
-        return self.count
+        return steps_of(len(self.sound(key))) // 4
 
     def crops(self, key: str, start: int, stop: int) -> np.ndarray:
         return np.random.default_rng(start).integers(0, 255, (stop - start, 224, 224, 3), np.uint8)
