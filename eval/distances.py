@@ -61,6 +61,9 @@ def too_few(count: int, dimensions: int, what: str = "Fréchet distance") -> str
     )
 
 
+TOGETHER = 64  # clips whose features are held at once: enough to be fast, few enough to fit
+
+
 @dataclass(frozen=True)
 class Extrapolation:
     """A Fréchet distance for infinitely many features.
@@ -117,8 +120,8 @@ def _part(clips: Clips, fraction: float, rng: np.random.Generator) -> Moments:
     chosen = rng.permutation(len(clips))[: max(2, round(fraction * len(clips)))]
     first = torch.as_tensor(clips[chosen[0]])
     part = Moments.empty(first.shape[1], first.device)
-    for start in range(0, len(chosen), 64):  # enough at once to be fast, few enough to fit
-        part.update(torch.cat([torch.as_tensor(clips[index]) for index in chosen[start : start + 64]]))
+    for start in range(0, len(chosen), TOGETHER):
+        part.update(torch.cat([torch.as_tensor(clips[index]) for index in chosen[start : start + TOGETHER]]))
     return part
 
 

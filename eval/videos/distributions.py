@@ -77,7 +77,7 @@ class FeatureSet(Sequence):
         step = max(1, -(-self.moments.count // most))
         kept, of, seen = [], [], 0
         for key, features in self.by_key():
-            kept.append(features[-seen % step :: step])
+            kept.append(features[-seen % step :: step].copy())  # a view would keep all of the clip's in memory
             of += [key] * len(kept[-1])
             seen += len(features)
         return np.concatenate(kept), of

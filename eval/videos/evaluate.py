@@ -14,14 +14,12 @@ from moda.eval.metrics.base import Metric
 from moda.eval.videos.extractor import Extractor
 from moda.eval.videos.folder import find_methods, find_videos
 from moda.eval.videos.from_run import RunSettings, videos_of_run
-from moda.eval.videos.measure import Item, Measured, Plan, measure
+from moda.eval.videos.measure import Measured, Plan, measure
 from moda.eval.videos.networks import Networks, build_extractors
 from moda.eval.videos.protocol import Protocol
-from moda.eval.videos.rows import Material, Row, make_rows
+from moda.eval.videos.rows import REFERENCE_SET, Material, Row, make_rows
 from moda.eval.videos.scores import Scores, score
 from moda.eval.videos.speed import told_speed
-
-REFERENCE_SET = "reference_set"  # the row of a reference whose clips are others than the methods'
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,10 @@ def evaluate(request: Request) -> VideoEvaluation:
     """Make what is missing, measure what is not in the cache, score. Raises UserError for what cannot be."""
     networks, notes = request.networks.resolved()
     devices = tuple(str(resolve_device(name)) for name in request.devices)
-    material, unpaired, speed = _material(request, notes)
+    material, speed = _material(request, notes)
     rows = make_rows(
         material, request.out / "controls", request.protocol, processes=request.processes, seed=request.protocol.seed
     )
-    if unpaired:
-        items = [Item(key, path) for key, path in sorted(unpaired.items())]
-        rows.insert(0, Row(REFERENCE_SET, "reference set (other clips)", "reference", items))
     cache = request.cache or request.out / "cache"
     build = partial(_build, networks, request.protocol, torch.get_num_threads())
     plan = Plan(request.protocol, build, cache, devices)
@@ -96,14 +91,14 @@ def evaluate(request: Request) -> VideoEvaluation:
         request.protocol,
         request.metrics,
         labels,
-        unpaired=REFERENCE_SET if unpaired else None,
+        unpaired=REFERENCE_SET if material.others else None,
         speed=speed,
     )
     if not any(scores.rows[row.name] for row in rows if row.kind == "method"):
         raise UserError(f"nothing could be measured: {_first_reason(rows, found)}")
     identities = {extractor.name: extractor.identity() for extractor in extractors}
     notes += _notes_on_videos(rows, found)
-    return VideoEvaluation(request, networks, rows, found, scores, labels, identities, bool(unpaired), notes)
+    return VideoEvaluation(request, networks, rows, found, scores, labels, identities, bool(material.others), notes)
 
 
 def _build(networks: Networks, protocol: Protocol, threads: int, device: str) -> Sequence[Extractor]:
@@ -117,14 +112,14 @@ def measure_rows(rows: Sequence[Row], plan: Plan, processes: int) -> dict[str, l
     return {row.name: [next(measured) for _ in row.items] for row in rows}
 
 
-def _material(request: Request, notes: list[str]) -> tuple[Material, dict[str, Path], dict[str, dict[str, float]]]:
-    """What rows are made of, the unpaired reference if it is one, and real-time factors by row."""
+def _material(request: Request, notes: list[str]) -> tuple[Material, dict[str, dict[str, float]]]:
+    """What rows are made of, and real-time factors by row."""
     if request.run is not None:
         made = videos_of_run(request.run, request.out / "videos", request.processes)
         notes += [*made.notes, *(f"{item.what} is left out: {item.reason}" for item in made.left_out)]
         speed = {name: value for name, value in made.speed.items() if value is not None}
         material = Material({"model": made.model}, made.reference, made.sounds, made.mismatched, made.codec_spec)
-        return material, {}, {"model": speed}
+        return material, {"model": speed}
     assert request.generated is not None
     reference = find_videos(request.reference) if request.reference else {}
     methods, how = find_methods(request.generated, request.pattern, known=reference)
@@ -134,13 +129,13 @@ def _material(request: Request, notes: list[str]) -> tuple[Material, dict[str, P
             f"no video of {request.reference} is named like one of {request.generated}: it serves as a set of other clips, "
             "and columns that compare with the same clip are empty"
         )
-        return Material(methods), reference, told_speed(methods)
+        return Material(methods, others=reference, codec_spec=request.codec_spec), told_speed(methods)
     if not reference:
         notes.append(
             "there is no reference: distances to real videos and everything that compares with the same clip are empty; "
             "the controls are made from the methods' own videos"
         )
-    return Material(methods, reference, codec_spec=request.codec_spec), {}, told_speed(methods)
+    return Material(methods, reference, codec_spec=request.codec_spec), told_speed(methods)
 
 
 def _notes_on_videos(rows: Sequence[Row], found: Mapping[str, Sequence[Measured]]) -> list[str]:

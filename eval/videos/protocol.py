@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from moda.errors import UserError
+from moda.eval.intervals import FEWEST_RESAMPLES
 
 CODE_VERSION = 1  # raise when the same settings would give another number
 CROPS = ("face", "frame")
@@ -63,6 +64,8 @@ class Protocol:
         for name in ("fid_stride", "fvd_frames", "fvd_stride", "min_track", "max_seconds"):
             if getattr(self, name) <= 0:
                 raise UserError(f"protocol.{name}={getattr(self, name)} must be positive")
+        if self.resamples < FEWEST_RESAMPLES:  # said now, and not when everything has been measured
+            raise UserError(f"protocol.resamples={self.resamples} must be at least {FEWEST_RESAMPLES}")
 
     @property
     def max_frames(self) -> int:

@@ -6,7 +6,8 @@ codec_ceiling      the same, read and rendered by a motion codec: what a model t
 static             the first frame of each, held: what moving not at all scores (of one method, without a reference)
 mismatched_audio   the reference with another clip's sound (of a run: the model driven by it): what moving
                    like speech, but not like this speech, scores
-and the methods. Without a reference the controls are made from the methods' own videos.
+and the methods. Where the reference has other clips than the methods, or there is none, what moves not at all and
+what has another's sound are made from the methods' own videos: a portrait of theirs, and their mouths.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,10 @@ from moda.eval.videos.parallel import for_each
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.source import VideoSource, open_source
 
+REFERENCE_SET = "reference_set"  # the row of a reference whose clips are others than the methods'
 TITLES = {
     "ground_truth": "ground truth",
+    REFERENCE_SET: "ground truth (other clips)",
     "reencoded": "ground truth re-encoded",
     "codec_ceiling": "codec ceiling",
     "static": "static image",
@@ -48,13 +51,15 @@ class Row:
 class Material:
     """Everything that rows are made of.
 
-    reference: empty where there is none. sounds: of clips whose sound is not in the reference's video.
+    reference: of the methods' clips; others: real videos of other clips; both empty where there are none.
+    sounds: of clips whose sound is not in the reference's video.
     mismatched: videos of a run driven by another clip's sound; empty for the control made here.
     codec_spec: of the ceiling; None leaves that row out.
     """
 
     methods: Mapping[str, Videos]
     reference: Videos = field(default_factory=dict)
+    others: Videos = field(default_factory=dict)
     sounds: Videos = field(default_factory=dict)
     mismatched: Videos = field(default_factory=dict)
     codec_spec: Mapping[str, Any] | None = None
@@ -69,10 +74,11 @@ def make_rows(material: Material, folder: Path, protocol: Protocol, *, processes
         if name in TITLES:
             raise UserError(f"the method {name!r} is called like a row of its own; rename its folder")
     methods = [_method_row(name, videos, material) for name, videos in material.methods.items()]
-    basis = _basis(material)
-    controls = _made(basis, material, folder, protocol, processes)
+    real, basis = _real(material), _basis(material)
+    controls = _made(real, basis, material, folder, protocol, processes)
     mismatched = _mismatched(basis, material, folder, seed)
-    truth = [Row("ground_truth", TITLES["ground_truth"], "reference", basis)] if material.reference else []
+    name = "ground_truth" if material.reference else REFERENCE_SET
+    truth = [Row(name, TITLES[name], "reference", real)] if real else []
     return [*truth, *controls, *([mismatched] if mismatched else []), *methods]
 
 
@@ -92,43 +98,52 @@ def _method_row(name: str, videos: Videos, material: Material) -> Row:
     return Row(name, name, "method", [Item(key, videos[key], None, reference[key]) for key in common], left_out)
 
 
+def _real(material: Material) -> list[Item]:
+    """The real videos that there are: of the methods' clips, or else of others."""
+    if not material.reference:
+        return [Item(key, path, None, path) for key, path in sorted(material.others.items())]
+    wanted = sorted(set(material.reference) & {key for videos in material.methods.values() for key in videos})
+    return [Item(key, material.reference[key], material.sounds.get(key), material.reference[key]) for key in wanted]
+
+
 def _basis(material: Material) -> list[Item]:
-    """What controls are made from: the reference, or without one all methods' videos."""
+    """What the controls of the methods' clips are made from: their reference, or without one all methods' videos."""
     if material.reference:
-        wanted = sorted(set(material.reference) & {key for videos in material.methods.values() for key in videos})
-        return [Item(key, material.reference[key], material.sounds.get(key), material.reference[key]) for key in wanted]
+        return _real(material)
     return [
         Item(f"{key}@{name}", path) for name, videos in material.methods.items() for key, path in sorted(videos.items())
     ]
 
 
-def _made(basis: Sequence[Item], material: Material, folder: Path, protocol: Protocol, processes: int) -> list[Row]:
+def _made(
+    real: Sequence[Item], basis: Sequence[Item], material: Material, folder: Path, protocol: Protocol, processes: int
+) -> list[Row]:
     """The rows of controls that are videos of their own."""
-    codec = build(dict(material.codec_spec)) if material.codec_spec else None
-    kinds = ["reencoded", *(["codec_ceiling"] if codec else []), "static"] if material.reference else ["static"]
+    codec = build(dict(material.codec_spec)) if material.codec_spec and real else None
     if not material.reference:  # methods animate the same portrait: one still of each clip
         basis = list({_clip_of(item.key): item for item in reversed(basis)}.values())[::-1]
+    kinds = {"reencoded": real, "codec_ceiling": real if codec else (), "static": basis}
+    kinds = {kind: items for kind, items in kinds.items() if items}
     rows: dict[str, tuple[list[Item], dict[str, str]]] = {kind: ([], {}) for kind in kinds}
-    plans: list[tuple[str, Control]] = []
-    for kind in kinds:
-        for item in basis:
+    plans: list[tuple[Item, Control]] = []
+    for kind, items in kinds.items():
+        for item in items:
             ceiling = (codec, material.codec_spec) if kind == "codec_ceiling" else (None, None)
             try:
-                plans.append(
-                    (item.key, plan_control(kind, folder, item.key, item.video, item.sound, protocol, *ceiling))
-                )
+                control = plan_control(kind, folder, item.key, item.video, item.sound, protocol, *ceiling)
+                plans.append((item, control))
             except UserError as error:
                 rows[kind][1][item.key] = str(error)
-    todo = [(key, control) for key, control in plans if not control.out.is_file()]
-    failed = for_each(make_control, [control for _, control in todo], processes, "making controls") if todo else {}
-    reasons = {todo[number][1].out: reason for number, reason in failed.items()}
-    for key, control in plans:
+    todo = [control for _, control in plans if not control.out.is_file()]
+    failed = for_each(make_control, todo, processes, "making controls") if todo else {}
+    reasons = {todo[number].out: reason for number, reason in failed.items()}
+    for item, control in plans:
         if control.out in reasons:
-            rows[control.kind][1][key] = reasons[control.out]
+            rows[control.kind][1][item.key] = reasons[control.out]
         else:
             # what is rendered by the codec is a square already; the others are cropped like the reference
-            box_of = None if control.kind == "codec_ceiling" or not material.reference else control.video
-            rows[control.kind][0].append(Item(key, control.out, None, box_of))
+            box_of = None if control.kind == "codec_ceiling" else item.box_of
+            rows[control.kind][0].append(Item(item.key, control.out, None, box_of))
     return [Row(kind, TITLES[kind], "control", items, left_out) for kind, (items, left_out) in rows.items()]
 
 

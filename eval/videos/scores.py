@@ -81,7 +81,7 @@ def score(
             clips, into = found[row.name], scores.rows[row.name]
             for name in ("image", "video"):
                 if reference and name in labels and not (row.name == reference and unpaired):
-                    into |= _distances(row, clips, found[reference], name, labels[name], protocol, unpaired is None)
+                    into |= _distances(row, clips, found[reference], name, labels[name], protocol)
             if "sync" in labels:
                 into |= sync_scores(clips, protocol.seed)
             if "identity" in labels:
@@ -100,12 +100,12 @@ def score(
 
 
 def _distances(
-    row: Row, clips: Sequence[Measured], reference: Sequence[Measured], name: str, label: str, protocol: Protocol, paired: bool
+    row: Row, clips: Sequence[Measured], reference: Sequence[Measured], name: str, label: str, protocol: Protocol
 ) -> dict[str, Score]:  # fmt: skip
     ours, theirs = FeatureSet(clips, name), FeatureSet(reference, name)
-    keys = {clip.key for clip in ours.usable}
+    paired = bool({item.key for item in row.items} & {clip.key for clip in reference})
     if paired:  # the same clips on both sides
-        theirs = FeatureSet([clip for clip in theirs.usable if clip.key in keys], name)
+        theirs = FeatureSet([clip for clip in theirs.usable if clip.key in ours.keys], name)
     return distance_scores(
         ours, theirs, label, paired=paired, resamples=protocol.resamples, seed=protocol.seed,
         extrapolate=row.kind == "method", fewest=protocol.fid_frames if name == "image" else 0,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_rule import by_rule
 from torch import nn
 from torchmetrics import MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -15,6 +16,7 @@ from moda.errors import UserError
 from moda.eval.distances import frechet_distance
 from moda.eval.frechet import FID, FVD, Features
 from moda.eval.moments import Moments
+from moda.eval.networks import FIDInception
 
 WIDTH = 6
 
@@ -54,6 +56,19 @@ def test_fid_agrees_with_the_class_of_torchmetrics_on_the_same_network():
     ours = filled(FID(Pooled(), num_features=WIDTH), frames(90), frames(70, 1, 200))
     assert float(ours.compute()) == pytest.approx(float(theirs.compute()), rel=1e-6)
     assert float(ours.compute()) > 1e-3
+
+
+@pytest.mark.slow
+def test_fid_of_the_whole_network_agrees_with_the_class_of_torchmetrics():
+    """The network of FID, all its layers, in both classes: what a user who has the official file computes."""
+    network = by_rule(FIDInception)
+    generator = torch.Generator().manual_seed(0)
+    patches = (torch.randint(0, most, (4, 3, 2, 2), dtype=torch.uint8, generator=generator) for most in (256, 128))
+    real, other = (patch.repeat_interleave(16, 2).repeat_interleave(16, 3) for patch in patches)
+    theirs = filled(FrechetInceptionDistance(feature=Features(network, "logits_unbiased", 1008)), real, other)
+    ours = filled(FID(network, feature="logits_unbiased", num_features=1008), real, other)
+    assert float(ours.compute()) == pytest.approx(float(theirs.compute()), rel=1e-4)
+    assert float(ours.compute()) > 1e-7  # random weights tell pictures apart by little
 
 
 def test_features_from_a_cache_are_as_good_as_frames():

@@ -11,7 +11,7 @@ USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [
        moda bench network [--preset demo|moda_b] [--equal parameters|flops --to MODEL] [OVERRIDES of moda train]
        moda bench loader [DATASET]
        moda bench prepare VIDEO... [OVERRIDES of moda prepare]
-       moda bench evaluate VIDEO... [OVERRIDES of moda evaluate]
+       moda bench evaluate VIDEO... [--clips 8,64] [OVERRIDES of moda evaluate]
        moda bench steps RUN [--steps 4,6,10] [--solvers NAMES] [--shifts 1,3] [OVERRIDES of moda evaluate protocol=motion]
        moda bench codec [--directory DIR] [--device NAME]
        moda bench scaling [--help]"""
@@ -210,14 +210,20 @@ def _prepare(argv: list[str]) -> int:
 
 def _evaluate(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        "moda bench evaluate", description="Measuring videos, against the networks alone on inputs kept in memory."
+        "moda bench evaluate",
+        description="Measuring videos, against the networks alone on inputs kept in memory; and memory by number of clips.",
     )
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="files; then overrides of moda evaluate")
     parser.add_argument("--rounds", type=int, default=1, help="times that each video is measured")
+    parser.add_argument(
+        "--clips", default="8,64", help="numbers of clips to score for the memory; default: %(default)s"
+    )
     arguments = parser.parse_args([text for text in argv if "=" not in text])
-    if arguments.rounds < 1:
-        raise UserError("--rounds must be at least 1")
+    counts = [int(text) for text in arguments.clips.split(",") if text.isdecimal()]
+    if arguments.rounds < 1 or not counts or min(counts) < 2 or len(counts) <= arguments.clips.count(","):
+        raise UserError("--rounds must be at least 1, --clips whole numbers of at least 2, as 8,64")
     from moda.bench.evaluation import measure_evaluation, print_passes
+    from moda.bench.evaluation_memory import measure_memory, print_memory
     from moda.build import build
     from moda.cli.hydra_app import compose
     from moda.devices import resolve_device
@@ -227,9 +233,10 @@ def _evaluate(argv: list[str]) -> int:
     networks, notes = Networks(**values.networks).resolved()
     protocol, device = build(values.protocol), str(resolve_device(values.devices[0]))
     print("\n".join(notes))
-    print_passes(
-        measure_evaluation(arguments.videos, build_extractors(networks, protocol, device), protocol, arguments.rounds)
-    )
+    extractors = build_extractors(networks, protocol, device)
+    print_passes(measure_evaluation(arguments.videos, extractors, protocol, arguments.rounds))
+    metrics = {name: build(spec) for name, spec in values.metrics.items()}
+    print_memory(measure_memory(arguments.videos, extractors, protocol, metrics, counts))
     return 0
 
 

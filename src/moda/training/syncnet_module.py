@@ -20,6 +20,7 @@ from moda.models.contrast import sync_contrast
 from moda.training.base import Setup, TrainingModule
 from moda.training.draws import Draws
 from moda.training.sync_augmentation import vary_pictures, vary_sound
+from moda.training.sync_calibration import calibrate
 from moda.training.sync_crops import SyncCrops
 
 FEWEST_BETWEEN = 2  # frames from one window of a clip to the next
@@ -97,6 +98,10 @@ class SyncNetModule(TrainingModule):
         raise UserError("a SyncNet makes no motion to preview")
 
     def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
+        """Moved so that zero is as far from a mouth as a wrong sound is: see ``sync_calibration``."""
+        assert isinstance(network, SyncNet)
+        self.crops.prepare("val")
+        calibrate(network, self.crops, [clip.key for clip in FeatureShards(self.crops.root, "val", self.manifest)])
         return self._export_of_data("syncnet", step, config, network=network, network_spec=self.network_spec)
 
 

@@ -135,6 +135,7 @@ def test_results_go_to_wandb_and_beside_others_measured_alike(heads: Path, tmp_p
     (["generated=x", "split=val", "clips=3"], "split, clips: only a run has such settings"),
     (["generated=x", "protocol=mine"], "Could not find 'protocol/mine'"),
     (["generated=x", "protocol.crop=half"], "protocol.crop='half' is none of"),
+    (["generated=x", "protocol.resamples=20"], "protocol.resamples=20 must be at least 100"),
     (["generated=x", "processes=0"], "processes=0 must be at least 1"),
     (["run=x", "reference=y"], "reference and pattern go with generated"),
     (["generated={heads}/made", "networks.sync=none.pth"], "networks.sync=none.pth does not exist"),

@@ -55,6 +55,21 @@ def test_without_a_reference_the_methods_are_the_basis(tmp_path: Path) -> None:
     assert not rows["mismatched_audio"].left_out
 
 
+def test_a_reference_of_other_clips_has_its_rows_and_the_methods_their_controls(tmp_path: Path) -> None:
+    material = Material(
+        {"one": folder_of(tmp_path, "one", 2)},
+        others={f"real{key}": path for key, path in folder_of(tmp_path, "real", 2, 9).items()},
+        codec_spec={"_target_": "moda.codec.head.codec.HeadCodec", "size": 64, "supersample": 1},
+    )
+    rows = by_name(make_rows(material, tmp_path / "controls", PROTOCOL))
+    assert list(rows) == ["reference_set", "reencoded", "codec_ceiling", "static", "mismatched_audio", "one"]
+    assert rows["reference_set"].title == "ground truth (other clips)" and rows["reference_set"].kind == "reference"
+    assert [item.key for item in rows["reencoded"].items] == ["realc0", "realc1"]
+    assert set(rows["codec_ceiling"].left_out) == {"realc0", "realc1"}  # there is no face in them
+    assert [item.key for item in rows["static"].items] == ["c0@one", "c1@one"]
+    assert [item.key for item in rows["mismatched_audio"].items] == ["c0@one", "c1@one"]
+
+
 def test_controls_are_made_once_and_again_where_the_video_is_another(tmp_path: Path) -> None:
     material = Material({"one": folder_of(tmp_path, "real")}, folder_of(tmp_path, "real"))
     make_rows(material, tmp_path / "controls", PROTOCOL)

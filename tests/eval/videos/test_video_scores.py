@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,23 @@ def test_many_clips_share_what_is_resampled(monkeypatch) -> None:
 def test_features_are_thinned_evenly_over_any_number_of_clips() -> None:
     kept, of = clips(count=30, frames=3).thinned(20)
     assert len(kept) == len(of) == 18 and of[:4] == ["c0", "c1", "c3", "c5"]
+
+
+class Drawn(FeatureSet):
+    """Features that are made when they are asked for, as the cache's are."""
+
+    def _of(self, clip) -> np.ndarray:
+        return np.random.default_rng(0).normal(size=(500, 100))
+
+
+def test_features_that_are_thinned_do_not_keep_the_others_in_memory() -> None:
+    drawn = Drawn(clips(count=40, frames=1).clips, "image")
+    drawn.moments  # noqa: B018 - counted before
+    tracemalloc.start()
+    kept, _ = drawn.thinned(80)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kept.shape == (80, 100) and held < 5 * 500 * 100 * 8 < 40 * 500 * 100 * 8
 
 
 def test_one_common_clip_has_a_distance_and_no_interval() -> None:
