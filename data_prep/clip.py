@@ -169,7 +169,7 @@ class ClipMaker:
         """Pass the crops on and write each to the clip's video as it goes by; the middle one to its picture."""
         size = self.settings.video_size
         # half the time of the writer's own preset, at the same quality and a quarter more bytes
-        with VideoWriter(base.with_suffix(".mp4"), size, FPS, preset="superfast") as video:
+        with VideoWriter(base.with_suffix(".mp4"), size, FPS, preset="superfast", threads=1) as video:
             for number, cut in enumerate(crops):
                 self.extractor.on_progress()
                 with self.clock("write video"):

@@ -7,6 +7,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from moda.data_prep.decode import ROUNDING
 from moda.errors import UserError
@@ -22,6 +23,7 @@ class PatientReader:
     def __init__(self, path: Path, fps: float = 25.0):
         self.path, self.fps = path, fps
         self._container = None
+        self._to_rgb = VideoReformatter()  # kept, as FFmpeg's tables take longer to make than a frame to convert
         try:
             seconds, count = self._survey()
             self._rewind()
@@ -29,7 +31,7 @@ class PatientReader:
             raise UserError("its video stream cannot be decoded") from error
         if self._next is None:
             raise UserError("its video stream is corrupt from the beginning on")
-        self.height, self.width = _upright(self._next[1]).shape[:2]
+        self.height, self.width = self._upright(self._next[1]).shape[:2]
         self.num_frames = int(np.floor(seconds * fps + 0.5))
         self.source_fps = count / seconds
 
@@ -47,7 +49,7 @@ class PatientReader:
             assert self._current is not None
             if prepared is None or shown is not self._current[1]:
                 shown = self._current[1]
-                prepared = prepare(_upright(shown))
+                prepared = prepare(self._upright(shown))
             last = t
             yield t, prepared
 
@@ -95,7 +97,7 @@ class PatientReader:
             return False
         return self._next is not None or middle < self._current[0] + 1.5 * self._interval
 
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 RGB (H, W, 3), turned as the file asks."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+        """uint8 RGB (H, W, 3), turned as the file asks."""
+        rgb = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
