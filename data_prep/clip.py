@@ -5,7 +5,7 @@ Cost: that of the codec, of writing H.264 (about 4 ms a frame at 512 pixels) and
 
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,8 +150,9 @@ class ClipMaker:
                 given += 1
                 yield picture
         if given < len(frames):
-            rest = PatientReader(self.path, FPS).frames(frames[given:], cut)
-            yield from (picture for _, picture in self.clock.timed("decode again", rest))
+            with closing(PatientReader(self.path, FPS)) as reader:
+                rest = reader.frames(frames[given:], cut)
+                yield from (picture for _, picture in self.clock.timed("decode again", rest))
 
     def _encode(self, base: Path, crops: Iterable[np.ndarray], length: int) -> EncodedClip:
         """Motion of the crops, which are written as the clip's video when they go by."""

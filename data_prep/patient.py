@@ -1,6 +1,6 @@
 """Frames of the videos that decord gives up on, through PyAV: slower, but in order up to the damage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import av
@@ -18,6 +18,7 @@ class PatientReader:
 
     Reads one frame after the other without looking ahead, so that every frame before the first
     damaged packet is there, each time the same. ``num_frames`` becomes smaller when it gets there.
+    Close it: its decoder goes later otherwise, at a time that nobody chooses.
     """
 
     def __init__(self, path: Path, fps: float = 25.0):
@@ -69,15 +70,19 @@ class PatientReader:
             raise UserError("its video stream holds no frame")
         return max(ends) - self._start, len(ends)
 
-    def _rewind(self) -> None:
+    def close(self) -> None:
         if self._container is not None:
+            self._pending.close()
             self._container.close()
+
+    def _rewind(self) -> None:
+        self.close()
         self._container = av.open(str(self.path.resolve()))
         self._pending = self._timed(self._container)
         self._current: tuple[float, av.VideoFrame] | None = None
         self._next = next(self._pending, None)
 
-    def _timed(self, container: InputContainer) -> Iterator[tuple[float, av.VideoFrame]]:
+    def _timed(self, container: InputContainer) -> Generator[tuple[float, av.VideoFrame]]:
         """Frames with the time at which they appear, up to the first that cannot be decoded."""
         stream = container.streams.video[0]
         stream.thread_type = "NONE"  # frames ahead of an error are not lost
