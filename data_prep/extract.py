@@ -93,7 +93,9 @@ class _Reading:
             opened = PatientReader(self.source.path, FPS)
         with closing(opened) as reader:
             promised = max(reader.num_frames / FPS, info.seconds or 0)
-            selector = Selector(int(settings.clip_seconds * FPS), int(settings.min_seconds * FPS), settings.detect_every)
+            selector = Selector(
+                int(settings.clip_seconds * FPS), int(settings.min_seconds * FPS), settings.detect_every
+            )
             maker = ClipMaker(self.extractor, self.source.path, (reader.height, reader.width), waveform, self.clock)
             self._watch(reader, selector, maker)
         self._conclude(reader, promised)
