@@ -3,6 +3,7 @@
 import errno
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,11 +90,14 @@ class _Reading:
         if waveform is None:
             self.item.notes.append("no sound")
         with self.clock("decode"):
-            reader = PatientReader(self.source.path, FPS)
-        promised = max(reader.num_frames / FPS, info.seconds or 0)
-        selector = Selector(int(settings.clip_seconds * FPS), int(settings.min_seconds * FPS), settings.detect_every)
-        maker = ClipMaker(self.extractor, self.source.path, (reader.height, reader.width), waveform, self.clock)
-        self._watch(reader, selector, maker)
+            opened = PatientReader(self.source.path, FPS)
+        with closing(opened) as reader:
+            promised = max(reader.num_frames / FPS, info.seconds or 0)
+            selector = Selector(
+                int(settings.clip_seconds * FPS), int(settings.min_seconds * FPS), settings.detect_every
+            )
+            maker = ClipMaker(self.extractor, self.source.path, (reader.height, reader.width), waveform, self.clock)
+            self._watch(reader, selector, maker)
         self._conclude(reader, promised)
 
     def _watch(self, reader: PatientReader, selector: Selector, maker: ClipMaker) -> None:

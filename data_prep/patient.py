@@ -1,12 +1,13 @@
 """Frames of the videos that decord gives up on, through PyAV: slower, but in order up to the damage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from moda.data_prep.decode import ROUNDING
 from moda.errors import UserError
@@ -17,11 +18,13 @@ class PatientReader:
 
     Reads one frame after the other without looking ahead, so that every frame before the first
     damaged packet is there, each time the same. ``num_frames`` becomes smaller when it gets there.
+    Close it: its decoder goes later otherwise, at a time that nobody chooses.
     """
 
     def __init__(self, path: Path, fps: float = 25.0):
         self.path, self.fps = path, fps
         self._container = None
+        self._to_rgb = VideoReformatter()  # kept, as FFmpeg's tables take longer to make than a frame to convert
         try:
             seconds, count = self._survey()
             self._rewind()
@@ -29,7 +32,7 @@ class PatientReader:
             raise UserError("its video stream cannot be decoded") from error
         if self._next is None:
             raise UserError("its video stream is corrupt from the beginning on")
-        self.height, self.width = _upright(self._next[1]).shape[:2]
+        self.height, self.width = self._upright(self._next[1]).shape[:2]
         self.num_frames = int(np.floor(seconds * fps + 0.5))
         self.source_fps = count / seconds
 
@@ -47,7 +50,7 @@ class PatientReader:
             assert self._current is not None
             if prepared is None or shown is not self._current[1]:
                 shown = self._current[1]
-                prepared = prepare(_upright(shown))
+                prepared = prepare(self._upright(shown))
             last = t
             yield t, prepared
 
@@ -67,15 +70,19 @@ class PatientReader:
             raise UserError("its video stream holds no frame")
         return max(ends) - self._start, len(ends)
 
-    def _rewind(self) -> None:
+    def close(self) -> None:
         if self._container is not None:
+            self._pending.close()
             self._container.close()
+
+    def _rewind(self) -> None:
+        self.close()
         self._container = av.open(str(self.path.resolve()))
         self._pending = self._timed(self._container)
         self._current: tuple[float, av.VideoFrame] | None = None
         self._next = next(self._pending, None)
 
-    def _timed(self, container: InputContainer) -> Iterator[tuple[float, av.VideoFrame]]:
+    def _timed(self, container: InputContainer) -> Generator[tuple[float, av.VideoFrame]]:
         """Frames with the time at which they appear, up to the first that cannot be decoded."""
         stream = container.streams.video[0]
         stream.thread_type = "NONE"  # frames ahead of an error are not lost
@@ -95,7 +102,7 @@ class PatientReader:
             return False
         return self._next is not None or middle < self._current[0] + 1.5 * self._interval
 
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 RGB (H, W, 3), turned as the file asks."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+        """uint8 RGB (H, W, 3), turned as the file asks."""
+        rgb = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))

@@ -68,7 +68,7 @@ class Landmarker:
             for index, side in zip(pair, (-1, 1), strict=True):
                 points[index, :2] = middle + np.array([0, 0.008 * side]) * min(height, width)
         points[:, :2] += (width / 2, height / 2)
-        return [Face(points, np.zeros(52, np.float32), np.eye(4, dtype=np.float32), (0, 0, width, height))]
+        return [Face(points, np.zeros(52, np.float32), (0, 0, width, height))]
 
 
 def make_codec(tmp_path: Path, **settings) -> LivePortraitCodec:

@@ -40,10 +40,10 @@ def face_box(source: VideoSource, protocol: Protocol, cache: FeatureCache, look:
 def find_face_box(source: VideoSource, margin: float, max_frames: int) -> CropBox:
     """The square around the largest face of every fifth frame. Raises UserError for too few faces."""
     boxes, seen = [], 0
-    with FaceLandmarker() as landmarker:
-        for frame in islice(source.frames(), 0, max_frames, EVERY):
-            seen += 1
-            boxes += [face.box for face in landmarker.detect(frame)[:1]]
+    landmarker = FaceLandmarker()
+    for frame in islice(source.frames(), 0, max_frames, EVERY):
+        seen += 1
+        boxes += [face.box for face in landmarker.detect(frame)[:1]]
     if len(boxes) < max(FEWEST * seen, 1):
         raise UserError(f"a face was found in {len(boxes)} of {seen} frames; there is nothing to crop by")
     return crop_box(np.array(boxes), source.size, margin)

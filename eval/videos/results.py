@@ -16,7 +16,7 @@ from moda.eval.videos.rows import Row
 
 SCHEMA = 1
 PACKAGES = (
-    "torch", "numpy", "scipy", "opencv-python-headless", "decord2", "av", "soxr", "mediapipe", "dlib-bin", "onnxruntime", "hama",
+    "torch", "numpy", "scipy", "opencv-python-headless", "decord2", "av", "soxr", "ai-edge-litert", "dlib-bin", "onnxruntime", "hama",
 )  # fmt: skip
 
 

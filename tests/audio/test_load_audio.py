@@ -1,3 +1,4 @@
+import tracemalloc
 from fractions import Fraction
 
 import av
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from moda.audio import io
 from moda.audio.encoder import SAMPLE_RATE
 from moda.audio.io import load_audio
 from moda.errors import UserError
@@ -157,3 +159,15 @@ def test_broken_samples_are_refused_and_loud_ones_scaled(tmp_path):
     soundfile.write(tmp_path / "a.wav", loud, SAMPLE_RATE, subtype="FLOAT")
     with pytest.raises(UserError, match="not numbers"):
         load_audio(tmp_path / "a.wav")
+
+
+def test_hours_of_sound_are_not_held_twice_while_they_are_joined(monkeypatch):
+    monkeypatch.setattr(io, "_GROWTH", 1000)
+    pieces = [np.full(count, count, np.float32) for count in (0, 999, 1, 1000, 2500, 3)]
+    assert np.array_equal(io._joined(iter(pieces)), np.concatenate(pieces))
+    tracemalloc.start()
+    try:
+        whole = io._joined(np.ones(1000, np.float32) for _ in range(20_000))
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * whole.nbytes
+    finally:
+        tracemalloc.stop()

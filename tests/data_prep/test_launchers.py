@@ -30,7 +30,7 @@ def overrides(source: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short clips of rendered heads."""
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("ai_edge_litert")
     from moda.codec.head.identity import random_head
     from moda.codec.head.renderer import HeadRenderer
 

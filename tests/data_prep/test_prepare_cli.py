@@ -17,7 +17,7 @@ from moda.motion.layout import get_layout
 @pytest.fixture
 def talking_head(tmp_path: Path) -> Path:
     """A second and a half of a head that opens its mouth in the middle."""
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("ai_edge_litert")
     from moda.codec.head.identity import random_head
     from moda.codec.head.renderer import HeadRenderer
 

@@ -107,7 +107,7 @@ def test_a_face_at_the_edge_is_not_moved_to_the_middle_by_black(settings: Prepar
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, Path]:
     """(motion (50, 59), folder) of a rendered head that turns, nods, tilts and talks."""
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("ai_edge_litert")
     from moda.codec.head.identity import random_head
     from moda.codec.head.renderer import HeadRenderer, rest_motion
 

@@ -15,7 +15,7 @@ from moda.motion.layout import get_layout
 
 def write_heads(folder: Path) -> None:
     """Three short clips of rendered heads."""
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("ai_edge_litert")
     from moda.codec.head.identity import random_head
     from moda.codec.head.renderer import HeadRenderer
 

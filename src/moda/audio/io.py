@@ -18,6 +18,7 @@ from moda.errors import UserError
 MIN_SECONDS = 0.2
 SILENCE_PEAK = 1e-3  # -60 dBFS
 _GUESSED_DURATION = {"mp3", "aac"}  # formats without an index, whose declared length is an estimate
+_GROWTH = 2**22  # samples, 4 minutes
 _LARGEST_GAP = 60.0  # seconds of missing sound that are filled; more is a broken time stamp
 
 
@@ -59,12 +60,16 @@ def _decode(container: InputContainer, path: Path, allow_cut: bool) -> np.ndarra
         raise UserError(f"{path} has a sound track without any sound in it")
     rate = first.sample_rate
     resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    pieces, decoded = [], 0
-    for block in _mono_blocks(chain([first], frames), rate, _start_time(container, first), path):
-        decoded += len(block)
-        pieces.append(resampler.resample_chunk(block))
-    pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    waveform = np.concatenate(pieces)
+    decoded = 0
+
+    def resampled() -> Iterator[np.ndarray]:
+        nonlocal decoded
+        for block in _mono_blocks(chain([first], frames), rate, _start_time(container, first), path):
+            decoded += len(block)
+            yield resampler.resample_chunk(block)
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    waveform = _joined(resampled())
 
     if stream.duration is None or stream.time_base is None or container.format.name in _GUESSED_DURATION:
         return waveform
@@ -74,6 +79,18 @@ def _decode(container: InputContainer, path: Path, allow_cut: bool) -> np.ndarra
     if decoded / rate < declared + 0.2:  # the excess is what the codec added to fill its last frame
         return waveform[: round(declared * SAMPLE_RATE)]
     return waveform
+
+
+def _joined(pieces: Iterator[np.ndarray]) -> np.ndarray:
+    """One array of many small ones (n,) float32, which for hours of sound are never all there beside it."""
+    whole, length = np.empty(0, np.float32), 0
+    for piece in pieces:
+        if length + len(piece) > len(whole):
+            whole.resize(length + len(piece) + _GROWTH, refcheck=False)  # in place: the system moves pages, not bytes
+        whole[length : length + len(piece)] = piece
+        length += len(piece)
+    whole.resize(length, refcheck=False)
+    return whole
 
 
 def _until_damage(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:

@@ -28,7 +28,7 @@ CORE_MODULES = {
 }  # fmt: skip
 # import name -> what needs it, and what to give pip
 EXTRA_MODULES = {
-    "mediapipe": ("face landmarks", "--no-deps mediapipe absl-py flatbuffers"),
+    "ai_edge_litert": ("face landmarks", "ai-edge-litert"),
     "hama": ("phoneme features", "--no-deps hama"),
     "onnxruntime": ("the packaged voice, voice activity", "onnxruntime"),
     "dlib": ("knowing faces again", "--no-deps dlib-bin face-recognition-models"),

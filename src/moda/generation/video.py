@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 import av
+import cv2
 import numpy as np
 
 from moda.errors import UserError
@@ -22,6 +23,8 @@ class VideoWriter:
     audio: (N,) float32 in [-1, 1] at ``sample_rate``, starting with the first frame. It is cut or
         padded with silence to the length of the video; None writes no sound track.
     crf: constant rate factor of H.264, 0 (lossless) to 51; gop: frames from one key frame to the next.
+    threads: of H.264; 0 takes every core, 1 costs a fifth less of their time in all.
+    x264: what is to be other than in the preset, as "deblock=1:8x8dct=1".
 
     Sound is muxed beside the frames it belongs to, so memory does not grow with length. There are
     no B-frames, so that frame t has decoding and presentation time t / fps; the encoder delay of
@@ -41,6 +44,8 @@ class VideoWriter:
         crf: int = 18,
         preset: str = "veryfast",
         gop: int = 25,
+        threads: int = 0,
+        x264: str = "",
         audio_bitrate: int = 96_000,
     ) -> None:
         self.path = Path(path)
@@ -55,7 +60,14 @@ class VideoWriter:
         self.num_frames = 0
         self._audio = audio
         self._samples_written = 0
-        self._video_options = {"crf": str(crf), "preset": preset, "g": str(gop), "bf": "0"}
+        self._video_options = {
+            "crf": str(crf),
+            "preset": preset,
+            "g": str(gop),
+            "bf": "0",
+            "threads": str(threads),
+            "x264-params": x264,
+        }
         self._audio_bitrate = audio_bitrate
         self._stack = ExitStack()
 
@@ -78,7 +90,8 @@ class VideoWriter:
             raise ValueError(
                 f"frame {self.num_frames} is {rgb.dtype} {rgb.shape}, not uint8 ({self.height}, {self.width}, 3)"
             )
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        planes = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2YUV_I420)  # a tenth of what FFmpeg takes for it
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts, frame.time_base = self.num_frames, Fraction(1, self.fps)
         self._container.mux(self._video.encode(frame))
         self.num_frames += 1

@@ -101,6 +101,27 @@ def test_talkvid(tmp_path: Path):
     }  # fmt: skip
 
 
+def test_talkvid_as_its_own_script_names_clips(tmp_path: Path):
+    tree(
+        tmp_path,
+        "clips_output/Tr6_MMso-og/Tr6_MMso-og_001_0.100_5.141.mp4",  # times cut, not rounded
+        "clips_output/Tr6_MMso-og/Tr6_MMso-og_NA_9.000_12.500.mp4",
+        "clips_output/Tr6_MMso-og/Tr6_MMso-og_003_20.000_25.000.mp4",  # in no list
+        "clips_output/Tr6_MMso-og/Tr6_MMso-og_001_0.100_5.141.f137.mp4",  # left over by the download
+    )
+
+    def entry(start: float, end: float, person: str) -> dict:
+        info = {"Person ID": person, "Video Link": "https://www.youtube.com/watch?v=Tr6_MMso-og&t=3"}
+        return {"id": f"x{start}", "start-time": start, "end-time": end, "info": info}
+
+    (tmp_path / "data").mkdir()
+    lists = [entry(0.1, 5.141666666666667, "597"), entry(9, 12.5, "598"), {"id": 3, "info": None}, "odd"]
+    (tmp_path / "data" / "filtered_video_clips_with_captions.json").write_text(json.dumps(lists))
+    assert {name.split("/")[-1]: label.speaker for name, label in found("talkvid", tmp_path).items()} == {
+        "Tr6_MMso-og_001_0.100_5.141.mp4": "person 597", "Tr6_MMso-og_NA_9.000_12.500.mp4": "person 598"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", list(CORPORA))
 def test_a_folder_that_is_not_the_corpus_is_refused(name: str, tmp_path: Path):
     tree(tmp_path, "a.mp4")

@@ -25,7 +25,7 @@ def test_a_similarity_is_found_again_and_mirrors_are_not_made():
 @pytest.mark.parametrize("network", [ArcFace, DlibFaces])
 def test_a_face_is_brought_to_the_places_of_the_template(network):
     landmarks = np.zeros((478, 3), np.float32)
-    face = Face(landmarks, np.zeros(52, np.float32), np.eye(4, dtype=np.float32), (0, 0, 1, 1))
+    face = Face(landmarks, np.zeros(52, np.float32), (0, 0, 1, 1))
     places = {ArcFace: [(33, 133), (362, 263), (1,), (61,), (291,)], DlibFaces: [(33,), (133,), (362,), (263,), (2,)]}
     rgb = np.zeros((600, 600, 3), np.uint8)
     for point, which in zip(network.template, places[network], strict=True):

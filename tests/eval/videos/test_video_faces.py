@@ -18,7 +18,7 @@ def face(centre=(100.0, 100.0), scale=1.0, degrees=0.0, opening=0.0) -> Face:
     turn = np.deg2rad(degrees)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     landmarks = np.concatenate([scale * points @ rotation.T + centre, np.zeros((478, 1))], 1).astype(np.float32)
-    return Face(landmarks, np.zeros(52, np.float32), np.eye(4, dtype=np.float32), (0, 0, 1, 1))
+    return Face(landmarks, np.zeros(52, np.float32), (0, 0, 1, 1))
 
 
 def test_moving_turning_and_nearing_heads_leave_the_lips_where_they_are():

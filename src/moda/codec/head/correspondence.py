@@ -75,15 +75,15 @@ def measure_landmarks(heads: Sequence[Head], size: int = 512) -> tuple[np.ndarra
 
     renderer, motion = HeadRenderer(size), rest_motion()
     squared, places = 0.0, []
-    with FaceLandmarker(max_faces=1) as landmarker:
-        for head in heads:
-            landmarks = image_points(landmarker.detect(renderer.render(head, motion))[0], size)
-            vertices = renderer.pose(head.vertices(renderer.mesh), motion)
-            points = project(vertices, motion)
-            hidden = (renderer.mesh.normals(vertices)[:, 2] > 0) | (renderer.mesh.occlusion < 0.02)
-            distance = ((landmarks[:, None, :2] - points[None]) ** 2).sum(-1)
-            squared = squared + np.where(hidden, 4.0, distance)
-            places.append(landmarks + np.array([0, 0, _DEPTH]))
+    landmarker = FaceLandmarker(max_faces=1)
+    for head in heads:
+        landmarks = image_points(landmarker.detect(renderer.render(head, motion))[0], size)
+        vertices = renderer.pose(head.vertices(renderer.mesh), motion)
+        points = project(vertices, motion)
+        hidden = (renderer.mesh.normals(vertices)[:, 2] > 0) | (renderer.mesh.occlusion < 0.02)
+        distance = ((landmarks[:, None, :2] - points[None]) ** 2).sum(-1)
+        squared = squared + np.where(hidden, 4.0, distance)
+        places.append(landmarks + np.array([0, 0, _DEPTH]))
     shape = np.mean([head.shape for head in heads], 0)
     return np.argmin(squared, axis=1), np.mean(places, 0), shape
 
