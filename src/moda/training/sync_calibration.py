@@ -41,7 +41,7 @@ def calibrate(network: SyncNet, store: SyncCrops, keys: Sequence[str]) -> None:
     for head in (network.netfcaud, network.netfclip):
         last = head[-1]
         assert isinstance(last, nn.Linear)
-        last.bias += offset
+        last.bias.add_(offset)
 
 
 def neutral_offset(mouths: Sequence[Tensor], sounds: Sequence[Tensor], apart: int = APART) -> Tensor:
