@@ -38,7 +38,7 @@ class Mean(nn.Module):
 class Counted(np.ndarray):
     """An array that can be counted while it is held."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
     __eq__ = object.__eq__
 
 

@@ -20,7 +20,8 @@ def clips(scale: float, away: float, seed: int = 0) -> tuple[list[torch.Tensor],
     centre = away * torch.nn.functional.normalize(torch.randn(16, generator=generator), dim=0)
     shared = [scale * torch.randn(LENGTH, 16, generator=generator) for _ in range(CLIP)]
     noise = [[0.5 * scale * torch.randn(LENGTH, 16, generator=generator) for _ in range(CLIP)] for _ in range(2)]
-    return [[path + own + centre for path, own in zip(shared, of, strict=True)] for of in noise]
+    mouths, sounds = ([path + own + centre for path, own in zip(shared, of, strict=True)] for of in noise)
+    return mouths, sounds
 
 
 @pytest.mark.parametrize("scale, away", [(1.0, 0.0), (1.0, 3.0), (10.0, 5.0), (0.1, 40.0)])
@@ -63,9 +64,10 @@ class Store:
 
 def test_a_network_is_moved_in_both_its_heads_alike() -> None:
     network = by_rule(SyncNet)
-    before = [head[-1].bias.clone() for head in (network.netfcaud, network.netfclip)]
+    biases = [network.get_parameter(f"{head}.3.bias") for head in ("netfcaud", "netfclip")]
+    before = [bias.clone() for bias in biases]
     calibrate(network, Store(14), ["clip"])  # pyright: ignore[reportArgumentType]
-    sound, mouth = (head[-1].bias - old for head, old in zip((network.netfcaud, network.netfclip), before, strict=True))
+    sound, mouth = (bias - old for bias, old in zip(biases, before, strict=True))
     assert torch.allclose(sound, mouth, atol=1e-6) and mouth.norm() > 0.1
 
 

@@ -8,7 +8,7 @@ out, and then the curve of a short clip falls towards its ends whatever is heard
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from moda.audio.encoder import SAMPLES_PER_FRAME
@@ -39,7 +39,9 @@ def calibrate(network: SyncNet, store: SyncCrops, keys: Sequence[str]) -> None:
         sounds.append(embed_sound(store.sound(key)[start * SAMPLES_PER_FRAME :], len(mouths[-1]), network))
     offset = neutral_offset(mouths, sounds)
     for head in (network.netfcaud, network.netfclip):
-        head[-1].bias += offset
+        last = head[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.add_(offset)
 
 
 def neutral_offset(mouths: Sequence[Tensor], sounds: Sequence[Tensor], apart: int = APART) -> Tensor:
