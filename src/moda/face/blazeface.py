@@ -60,8 +60,10 @@ class BlazeFace:
         """Regions of at most ``limit`` faces in a uint8 RGB image (H, W, 3), the surest first."""
         height, width = image.shape[:2]
         whole = Region(width / 2, height / 2, max(height, width))
-        square = whole.cut(image, SIDE, cv2.BORDER_CONSTANT).astype(np.float32)
-        values, logits = self._network((square / 127.5 - 1)[None])
+        square = self._network.input[0]
+        np.divide(whole.cut(image, SIDE, cv2.BORDER_CONSTANT), np.float32(127.5), out=square)
+        square -= 1
+        values, logits = self._network()
         logits = logits[0, :, 0]  # (896,)
         sure = np.flatnonzero(logits >= self._least)
         if not len(sure):

@@ -72,14 +72,16 @@ class FaceLandmarker:
     def _measure(self, rgb: np.ndarray, region: Region) -> Face | None:
         """The face in ``region``; None where the network sees none."""
         cut = region.cut(rgb, SIDE, cv2.BORDER_REPLICATE)
-        values, presence, _ = self._landmarks((cut / np.float32(255))[None])
+        np.divide(cut, np.float32(255), out=self._landmarks.input[0])
+        values, presence, _ = self._landmarks()
         if presence.item() < self._least:
             return None
         points = values.reshape(478, 3)
         matrix = region.matrix(SIDE)
         flat = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         landmarks = np.column_stack([flat, points[:, 2] * (region.side / SIDE)]).astype(np.float32)
-        (scores,) = self._blendshapes(landmarks[None, READ, :2])  # (52,), the first of which is no shape
+        self._blendshapes.input[0] = landmarks[READ, :2]
+        (scores,) = self._blendshapes()  # (52,), the first of which is no shape
         blendshapes = np.append(scores[1:], np.float32(0))
         (x0, y0), (x1, y1) = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
         return Face(landmarks, blendshapes, (float(x0), float(y0), float(x1), float(y1)))

@@ -11,7 +11,10 @@ from moda.errors import UserError
 
 
 class LiteNetwork:
-    """A network with one float32 input; ``shape`` is the input's. Not for two threads at a time."""
+    """A network with one float32 input: fill ``input``, then call. Not for two threads at a time.
+
+    ``input`` is one array that stays: to allocate a picture costs more than to fill it.
+    """
 
     def __init__(self, model: bytes):
         interpreter_of = _interpreter()
@@ -19,12 +22,12 @@ class LiteNetwork:
             self._interpreter = interpreter_of(model_content=model, num_threads=1)
             self._interpreter.allocate_tensors()
         (entry,) = self._interpreter.get_input_details()
-        self._input, self.shape = entry["index"], tuple(entry["shape"])
+        self._input, self.input = entry["index"], np.zeros(entry["shape"], np.float32)
         self._outputs = [entry["index"] for entry in self._interpreter.get_output_details()]
 
-    def __call__(self, value: np.ndarray) -> list[np.ndarray]:
-        """Outputs, in the order of the file, for float32 ``value`` of ``shape``."""
-        self._interpreter.set_tensor(self._input, value)
+    def __call__(self) -> list[np.ndarray]:
+        """Outputs, in the order of the file."""
+        self._interpreter.set_tensor(self._input, self.input)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 

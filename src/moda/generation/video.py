@@ -91,7 +91,7 @@ class VideoWriter:
                 f"frame {self.num_frames} is {rgb.dtype} {rgb.shape}, not uint8 ({self.height}, {self.width}, 3)"
             )
         planes = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2YUV_I420)  # a tenth of what FFmpeg takes for it
-        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
         frame.pts, frame.time_base = self.num_frames, Fraction(1, self.fps)
         self._container.mux(self._video.encode(frame))
         self.num_frames += 1
