@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # two thirds of superfast's time, at the same PSNR and an eighth more bytes
 STORED: dict[str, Any] = {"crf": 19, "preset": "ultrafast", "x264": "deblock=1:8x8dct=1:partitions=i4x4,i8x8"}
-SYNC_SIDE, SYNC_MARGIN = 224, 0.4  # what SyncNet looks at: see moda.eval.videos.sync_crop
+SYNC_SIDE, SYNC_MARGIN = 224, 0.4  # what SyncNet looks at: see moda.eval.videos.extractors.sync_crop
 
 
 class ClipMaker:

@@ -7,7 +7,7 @@ import torch
 
 from moda.eval.networks.emotion import EMOTIONS as SEEN
 from moda.eval.networks.emotion import MiniXception
-from moda.eval.videos.emotion import grey_face
+from moda.eval.videos.extractors.emotion import grey_face
 from moda.weights import find
 
 # of the network to those of MoDA, whose "contempt" it does not know

@@ -21,10 +21,10 @@ from moda.audio.encoder import SAMPLE_RATE
 from moda.build import build
 from moda.codec.base import MotionCodec
 from moda.errors import UserError
-from moda.eval.videos.boxes import find_face_box
 from moda.eval.videos.protocol import Protocol
-from moda.eval.videos.source import VideoSource, open_source
-from moda.eval.videos.view import is_square
+from moda.eval.videos.reading.boxes import find_face_box
+from moda.eval.videos.reading.source import VideoSource, open_source
+from moda.eval.videos.reading.view import is_square
 from moda.face.crop import crop
 from moda.files import atomic_path
 from moda.generation.video import VideoWriter

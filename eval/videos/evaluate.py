@@ -11,15 +11,15 @@ import torch
 from moda.devices import resolve_device
 from moda.errors import UserError
 from moda.eval.metrics.base import Metric
-from moda.eval.videos.extractor import Extractor
-from moda.eval.videos.folder import find_methods, find_videos
+from moda.eval.videos.extractors.base import Extractor
+from moda.eval.videos.extractors.networks import Networks, build_extractors
 from moda.eval.videos.from_run import RunSettings, videos_of_run
 from moda.eval.videos.measure import Measured, Plan, measure
-from moda.eval.videos.networks import Networks, build_extractors
 from moda.eval.videos.protocol import Protocol
+from moda.eval.videos.reading.folder import find_methods, find_videos
 from moda.eval.videos.rows import REFERENCE_SET, Material, Row, make_rows
-from moda.eval.videos.scores import Scores, score
-from moda.eval.videos.speed import told_speed
+from moda.eval.videos.scoring.scores import Scores, score
+from moda.eval.videos.scoring.speed import told_speed
 
 
 @dataclass(frozen=True)

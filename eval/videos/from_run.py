@@ -27,8 +27,8 @@ from moda.eval.motion.clips import HeldOutClip, LeftOut, load_clips
 from moda.eval.motion.protocol import find_data
 from moda.eval.motion.rows import Settings, mismatched_audio, model
 from moda.eval.motion.speed import measure_speed
-from moda.eval.videos.folder import Videos
 from moda.eval.videos.parallel import for_each
+from moda.eval.videos.reading.folder import Videos
 from moda.files import atomic_path, read_json, sha256_of, write_json
 from moda.flow.guidance import Scale
 from moda.generation.faces import Faces

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from moda.errors import UserError
-from moda.eval.videos.boxes import face_box
 from moda.eval.videos.cache import FeatureCache
-from moda.eval.videos.extractor import Arrays, Collector, Extractor
+from moda.eval.videos.extractors.base import Arrays, Collector, Extractor
 from moda.eval.videos.parallel import for_each
 from moda.eval.videos.protocol import Protocol
-from moda.eval.videos.source import open_source
-from moda.eval.videos.view import View, is_square
+from moda.eval.videos.reading.boxes import face_box
+from moda.eval.videos.reading.source import open_source
+from moda.eval.videos.reading.view import View, is_square
 
 VIDEO = "video file"  # the problem of a video that cannot be read at all
 

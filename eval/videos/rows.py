@@ -19,11 +19,11 @@ from moda.build import build
 from moda.errors import UserError
 from moda.eval.pairing import Voice, derangements
 from moda.eval.videos.controls import Control, make_control, plan_control, write_other_sound
-from moda.eval.videos.folder import Videos
 from moda.eval.videos.measure import Item
 from moda.eval.videos.parallel import for_each
 from moda.eval.videos.protocol import Protocol
-from moda.eval.videos.source import VideoSource, open_source
+from moda.eval.videos.reading.folder import Videos
+from moda.eval.videos.reading.source import VideoSource, open_source
 
 REFERENCE_SET = "reference_set"  # the row of a reference whose clips are others than the methods'
 TITLES = {

@@ -21,9 +21,9 @@ from moda.eval.networks import SyncNet
 from moda.eval.networks.syncnet import FRAMES
 from moda.eval.sync import SHIFT, distance_curve, embed_frames, embed_sound
 from moda.eval.videos.cache import FeatureCache
-from moda.eval.videos.detectors import LandmarkDetector
+from moda.eval.videos.extractors.detectors import LandmarkDetector
+from moda.eval.videos.extractors.sync import SyncExtractor
 from moda.eval.videos.measure import Item, view_of
-from moda.eval.videos.sync_extractor import SyncExtractor
 from moda.files import sha256_of
 
 SAMPLES = 640  # a frame

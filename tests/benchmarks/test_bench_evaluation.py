@@ -13,7 +13,7 @@ from moda.bench.evaluation_memory import measure_memory, print_memory
 from moda.cli.main import main
 from moda.eval import distances
 from moda.eval.videos.cache import FeatureCache
-from moda.eval.videos.features import FeatureNetwork, ImageExtractor
+from moda.eval.videos.extractors.features import FeatureNetwork, ImageExtractor
 from moda.eval.videos.protocol import Protocol
 from moda.generation.video import VideoWriter
 

@@ -9,10 +9,10 @@ import pytest
 from moda.build import build
 from moda.codec.head.mesh import load_mesh
 from moda.errors import UserError
-from moda.eval.videos import networks
-from moda.eval.videos.detectors import LandmarkDetector
-from moda.eval.videos.emotion import EmotionExtractor
-from moda.eval.videos.networks import OFFICIAL, STAND_IN, Networks
+from moda.eval.videos.extractors import networks
+from moda.eval.videos.extractors.detectors import LandmarkDetector
+from moda.eval.videos.extractors.emotion import EmotionExtractor
+from moda.eval.videos.extractors.networks import OFFICIAL, STAND_IN, Networks
 from moda.interop.moda import load_official
 from moda.synthesis.lexicon import load_dictionary
 from moda.synthesis.piper import PiperVoice

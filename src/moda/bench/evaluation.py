@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from moda.eval.videos.cache import FeatureCache
-from moda.eval.videos.emotion import EmotionExtractor
-from moda.eval.videos.extractor import Extractor
-from moda.eval.videos.faces import FaceExtractor
-from moda.eval.videos.features import ImageExtractor, VideoExtractor
-from moda.eval.videos.identity import IdentityExtractor
+from moda.eval.videos.extractors.base import Extractor
+from moda.eval.videos.extractors.emotion import EmotionExtractor
+from moda.eval.videos.extractors.faces import FaceExtractor
+from moda.eval.videos.extractors.features import ImageExtractor, VideoExtractor
+from moda.eval.videos.extractors.identity import IdentityExtractor
+from moda.eval.videos.extractors.phones import PhoneExtractor
+from moda.eval.videos.extractors.sync import SyncExtractor
 from moda.eval.videos.measure import Item, read_features, view_of
-from moda.eval.videos.phones import PhoneExtractor
 from moda.eval.videos.protocol import Protocol
-from moda.eval.videos.sync_extractor import SyncExtractor
 from moda.progress import progress
 
 

@@ -8,11 +8,11 @@ import torch
 
 from moda.bench.memory import PeakMemory
 from moda.eval.metrics.base import Metric
-from moda.eval.videos.extractor import Extractor
+from moda.eval.videos.extractors.base import Extractor
 from moda.eval.videos.measure import Item, Plan, measure
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.rows import Row
-from moda.eval.videos.scores import score
+from moda.eval.videos.scoring.scores import score
 
 
 def measure_memory(

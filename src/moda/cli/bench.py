@@ -227,7 +227,7 @@ def _evaluate(argv: list[str]) -> int:
     from moda.build import build
     from moda.cli.hydra_app import compose
     from moda.devices import resolve_device
-    from moda.eval.videos.networks import Networks, build_extractors
+    from moda.eval.videos.extractors.networks import Networks, build_extractors
 
     values = compose("evaluate", [text for text in argv if "=" in text])
     networks, notes = Networks(**values.networks).resolved()

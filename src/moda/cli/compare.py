@@ -7,8 +7,8 @@ from pathlib import Path
 
 def main(argv: list[str]) -> int:
     from moda.eval.tables import markdown, tables_of
-    from moda.eval.videos.compare import merge_results
-    from moda.eval.videos.latex import latex
+    from moda.eval.videos.report.compare import merge_results
+    from moda.eval.videos.report.latex import latex
 
     parser = argparse.ArgumentParser(
         prog="moda compare",

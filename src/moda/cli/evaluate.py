@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
 def evaluate_videos(config: DictConfig) -> None:
     """Score what ``config`` (conf/evaluate.yaml) describes and say where the results are."""
     from moda.eval.videos.evaluate import evaluate
-    from moda.eval.videos.output import write_results
+    from moda.eval.videos.report.output import write_results
 
     values: Any = OmegaConf.to_container(config, resolve=True)
     request = request_of(values)
@@ -36,8 +36,8 @@ def request_of(values: dict[str, Any]) -> Any:
     from moda.build import build
     from moda.errors import UserError
     from moda.eval.videos.evaluate import Request
+    from moda.eval.videos.extractors.networks import Networks
     from moda.eval.videos.from_run import RunSettings
-    from moda.eval.videos.networks import Networks
 
     run = values["run"]
     if run is None and (idle := [name for name, default in OF_A_RUN.items() if values[name] != default]):

@@ -18,11 +18,11 @@ from moda.data.shards import FeatureShards
 from moda.data_prep.decode import FrameReader
 from moda.errors import UserError
 from moda.eval.mfcc import steps_of
-from moda.eval.videos.detectors import LandmarkDetector
-from moda.eval.videos.source import open_source
-from moda.eval.videos.sync_crop import SIDE, smooth_track, sync_crop
-from moda.eval.videos.tracks import find_tracks
-from moda.eval.videos.view import square
+from moda.eval.videos.extractors.detectors import LandmarkDetector
+from moda.eval.videos.extractors.sync_crop import SIDE, smooth_track, sync_crop
+from moda.eval.videos.extractors.tracks import find_tracks
+from moda.eval.videos.reading.source import open_source
+from moda.eval.videos.reading.view import square
 from moda.files import atomic_path, read_json, write_json
 from moda.generation.video import VideoWriter
 from moda.progress import progress

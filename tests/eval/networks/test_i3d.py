@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from moda.errors import UserError
 from moda.eval.networks import I3D, ScriptedI3D
 from moda.eval.networks.i3d import pad_same
-from moda.eval.videos.networks import _video
+from moda.eval.videos.extractors.networks import _video
 
 LOGITS = (0.0105191863, 0.173079126, [0.1399334, 0.1412773, -0.2119541, 0.02219753, 0.03734102, 0.07935283, -0.2173549, 0.09059232, -0.03182733, 0.04300009, 0.04959208, 0.103539])  # fmt: skip
 FEATURES = (0.0682248349, 0.101875366, [0.2352511, 0.2115421, 4.837405e-05, 0.0009300148, 0.2822754, 0.002312364, 0.1250428, 0.1517068, 0.03490808, 0.0, 0.0, 0.0])  # fmt: skip

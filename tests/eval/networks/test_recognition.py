@@ -9,7 +9,7 @@ from moda.codec.head.codec import HeadCodec
 from moda.errors import UserError
 from moda.eval.networks import ArcFace, DlibFaces
 from moda.eval.networks.recognition import aligned, similarity
-from moda.eval.videos.identity import likeness
+from moda.eval.videos.extractors.identity import likeness
 from moda.face.landmarker import Face, FaceLandmarker
 from moda.weights import find
 

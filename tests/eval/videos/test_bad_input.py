@@ -16,9 +16,9 @@ from moda.codec.head.codec import HeadCodec
 from moda.eval.networks import SyncNet
 from moda.eval.networks.syncnet import WIDTH
 from moda.eval.videos import evaluate
-from moda.eval.videos.detectors import LandmarkDetector
-from moda.eval.videos.faces import FaceExtractor
-from moda.eval.videos.sync_extractor import SyncExtractor
+from moda.eval.videos.extractors.detectors import LandmarkDetector
+from moda.eval.videos.extractors.faces import FaceExtractor
+from moda.eval.videos.extractors.sync import SyncExtractor
 from moda.generation.video import VideoWriter
 
 FRAMES, SIDE = 24, 128

@@ -15,8 +15,8 @@ from moda.cli.main import main
 from moda.codec.head.codec import HeadCodec
 from moda.errors import UserError
 from moda.eval.networks import EfficientNetLite0, SyncNet
-from moda.eval.videos import networks
-from moda.eval.videos.features import FeatureNetwork, for_physnet
+from moda.eval.videos.extractors import networks
+from moda.eval.videos.extractors.features import FeatureNetwork, for_physnet
 from moda.generation.video import VideoWriter
 
 FRAMES = 40

@@ -7,7 +7,7 @@ import pytest
 
 from moda.errors import UserError
 from moda.eval.videos.from_run import RunSettings, videos_of_run
-from moda.eval.videos.source import open_source
+from moda.eval.videos.reading.source import open_source
 from moda.files import sha256_of
 
 

@@ -6,8 +6,8 @@ from video_support import PROTOCOL, write_video
 
 from moda.audio.io import load_audio
 from moda.errors import UserError
+from moda.eval.videos.reading.source import open_source
 from moda.eval.videos.rows import Material, make_rows
-from moda.eval.videos.source import open_source
 
 
 def folder_of(root: Path, name: str, clips: int = 3, seed: int = 0) -> dict[str, Path]:

@@ -1,0 +1,1 @@
+"""What is read off one video: features, faces, sync and the networks that see them."""

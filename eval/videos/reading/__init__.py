@@ -1,0 +1,1 @@
+"""What videos are read, and what of them is looked at."""

@@ -1,0 +1,1 @@
+"""What comes out: results.json, tables, the page."""

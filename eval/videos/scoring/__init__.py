@@ -1,0 +1,1 @@
+"""Numbers of what was read off many videos."""
