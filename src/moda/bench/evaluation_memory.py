@@ -24,11 +24,12 @@ def measure_memory(
 ) -> dict[int, float]:
     """Number of clips -> most bytes resident at once while a truth and one method of so many clips are scored.
 
-    Clips beyond ``videos`` are these again under other names: features are read back for each of them, and
-    computed once. What the networks need is in all of the numbers.
+    Clips beyond ``videos`` are these again under other names: features were computed once before,
+    and are read back for each of them. What the networks hold is in all of the numbers.
     """
     with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
         plan = Plan(protocol, lambda _: extractors, Path(folder))
+        measure([Item(str(video), video) for video in videos], plan)  # not a part of what is counted
         return {count: _peak(videos, plan, metrics, count) for count in sorted(counts)}
 
 
