@@ -28,7 +28,9 @@ def test_the_preset_is_the_published_pipeline():
     assert (config["data"]["window"], module["overlap"], module["space"]) == (80, 16, "motion")
     assert (module["flow"]["steps"], module["flow"]["guidance"]) == (10, 1.2)
     assert module["flow"]["guided"] == ["audio", "emotion"]
-    assert module["condition_dropout"] == {"joint": 0.0, "audio": 0.2, "emotion": 0.1, "identity": 0.0}
+    dropout = module["condition_dropout"]
+    assert [dropout[name] for name in ("joint", "audio", "emotion", "identity")] == [0.0, 0.2, 0.1, 0.0]
+    assert not module["controls"]
     assert module["reference_scale"] and all(module["published"].values())
     ours = resolve(compose("train", ["task=dit", "data.path=none"]))["task"]["module"]
     assert not ours["reference_scale"] and not any(ours["published"].values())

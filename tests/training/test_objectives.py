@@ -120,6 +120,7 @@ def losses_of(config, dataset, index=(0, 1, 2)) -> dict[str, float]:
         "audio": torch.randn(len(index), module.window, 1, 6, generator=generator),
         "identity": torch.randn(len(index), 5, generator=generator),
         "emotion": torch.zeros(len(index), dtype=torch.long),
+        "intensity": torch.ones(len(index)),
     }
     losses = module.losses(batch, Draws(0, "train", torch.tensor(index)))
     return {name: value.item() for name, value in losses.items()}
