@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from moda.data.schema import EMOTIONS
-from moda.data.windows import hashed_seed
 from moda.errors import UserError
 from moda.eval.metrics.base import Score, mean_score
 from moda.eval.motion.baselines import TrainingClips
 from moda.eval.motion.clips import HeldOutClip
-from moda.eval.motion.rows import BATCH, Settings
+from moda.eval.motion.rows import Settings, perform
 from moda.generation.emotion import Emotion
 
 WINDOW, STEP = 50, 25  # frames that are judged together, and from one judgement to the next
@@ -100,27 +99,9 @@ def model_scores(classifier: EmotionClassifier, clips: Sequence[HeldOutClip], se
     for intensity in INTENSITIES:
         seen = {clip.key: np.zeros(len(kinds)) for clip in clips}
         for place, kind in enumerate(kinds):
-            for clip, motion in zip(clips, _asked(clips, Emotion(kind, intensity), settings), strict=True):
-                seen[clip.key][place] = classifier(settings.statistics.normalize(motion)) == kind
+            asked = perform(clips, clips, 0, settings, emotion=Emotion(kind, intensity))
+            for clip, made in zip(clips, asked, strict=True):
+                seen[clip.key][place] = classifier(settings.statistics.normalize(made.motion)) == kind
         by_clip = {key: float(shares.mean()) for key, shares in seen.items()}
         scores[column_of(intensity)] = mean_score(by_clip, seed=settings.seed)
     return scores
-
-
-def _asked(clips: Sequence[HeldOutClip], emotion: Emotion, settings: Settings) -> list[np.ndarray]:
-    """The clips sampled with one emotion, the same noise for all of them."""
-    sampler, motions = settings.sampler, []
-    assert sampler is not None
-    for start in range(0, len(clips), BATCH):
-        some = clips[start : start + BATCH]
-        motions += sampler.sample_batch(
-            [clip.clip.audio for clip in some],
-            [clip.clip.identity for clip in some],
-            [emotion] * len(some),
-            [clip.clip.motion[0] for clip in some],
-            [hashed_seed(settings.seed, 0, clip.key) for clip in some],
-            steps=settings.steps,
-            guidance=settings.guidance,
-        )
-        settings.advance(len(some))
-    return motions

@@ -12,6 +12,7 @@ from moda.eval.motion.baselines import NearestNeighbour, RidgeRegression, Traini
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.pairing import derangements
 from moda.flow.guidance import Scale
+from moda.generation.emotion import Emotion
 from moda.generation.faces import Faces
 from moda.generation.sampler import MotionSampler
 from moda.models.motion_vae import MotionVAE
@@ -73,19 +74,19 @@ def mean_pose(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
 def mismatched_audio(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
     """The model with another clip's sound: what moving like speech, but not like this speech, scores. Needs two clips."""
     pairings = derangements([clip.voice for clip in clips], settings.derangements, settings.seed)
-    runs = [_perform(clips, [clips[i] for i in givers], k, settings) for k, givers in enumerate(pairings)]
+    runs = [perform(clips, [clips[i] for i in givers], k, settings) for k, givers in enumerate(pairings)]
     return [list(repetitions) for repetitions in zip(*runs, strict=True)]
 
 
 def model(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
     """The model with the clip's own sound."""
-    runs = [_perform(clips, clips, k, settings) for k in range(settings.seeds)]
+    runs = [perform(clips, clips, k, settings) for k in range(settings.seeds)]
     return [list(repetitions) for repetitions in zip(*runs, strict=True)]
 
 
 def controlled(clips: Sequence[HeldOutClip], settings: Settings) -> Performances:
     """The model asked for the truth's head pose, gaze and distance: the network alone, not brought to them in the end."""
-    runs = [_perform(clips, clips, k, settings, controlled=True) for k in range(settings.seeds)]
+    runs = [perform(clips, clips, k, settings, controlled=True) for k in range(settings.seeds)]
     return [list(repetitions) for repetitions in zip(*runs, strict=True)]
 
 
@@ -169,14 +170,15 @@ ROWS = {
 STANDARD = tuple(name for name in ROWS if name != "codec_ceiling")  # which takes as long as rendering and tracking do
 
 
-def _perform(
+def perform(
     clips: Sequence[HeldOutClip],
     drivers: Sequence[HeldOutClip],
     repetition: int,
     settings: Settings,
     controlled: bool = False,
+    emotion: Emotion | None = None,
 ) -> list[Performance]:
-    """Each clip's identity and emotion, from its first frame, with the sound of its driver.
+    """Each clip's identity and emotion (or ``emotion``), from its first frame, with the sound of its driver.
 
     The noise depends on (seed, repetition, clip), not on the driver: matched and mismatched rows
     differ in the sound alone.
@@ -188,7 +190,7 @@ def _perform(
         motions += _needed(settings.sampler).sample_batch(
             [driver.clip.audio for driver in heard],
             [clip.clip.identity for clip in some],
-            [clip.emotion for clip in some],
+            [emotion or clip.emotion for clip in some],
             [clip.clip.motion[0] for clip in some],
             [hashed_seed(settings.seed, repetition, clip.key) for clip in some],
             steps=settings.steps,
