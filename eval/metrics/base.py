@@ -13,6 +13,22 @@ from moda.eval.takes import Take
 
 
 @dataclass(frozen=True)
+class Column:
+    """What a report prints of a column.
+
+    better: "higher", "lower", "1", "0", "truth" or "". group: the table it stands in, as "lips and sound"
+    or "motion". digits: decimals shown.
+    """
+
+    title: str
+    meaning: str
+    group: str
+    better: str = ""
+    unit: str = ""
+    digits: int = 2
+
+
+@dataclass(frozen=True)
 class Score:
     """One cell of the report.
 
@@ -40,9 +56,8 @@ class Tally(Protocol):
 
 
 class Metric(ABC):
-    """title, unit, better ("higher", "lower", "1", "0", "truth" or "") and meaning are what the report prints.
+    """A column (see ``Column``, whose fields it has) and how to score it.
 
-    group: the table it stands in, as "lips and sound" or "motion". digits: decimals shown.
     needs_truth: whether it compares with a paired truth, and is undefined without.
     """
 
@@ -53,6 +68,10 @@ class Metric(ABC):
     meaning: str
     digits: int = 2
     needs_truth: bool = False
+
+    @property
+    def column(self) -> Column:
+        return Column(self.title, self.meaning, self.group, self.better, self.unit, self.digits)
 
     @abstractmethod
     def tally(self) -> Tally:

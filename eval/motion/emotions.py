@@ -7,7 +7,7 @@ import numpy as np
 
 from moda.data.schema import EMOTIONS
 from moda.errors import UserError
-from moda.eval.metrics.base import Score, mean_score
+from moda.eval.metrics.base import Column, Score, mean_score
 from moda.eval.motion.baselines import TrainingClips
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.rows import Settings, perform
@@ -26,15 +26,14 @@ def column_of(intensity: float) -> str:
 
 
 COLUMNS = {
-    column_of(intensity): {
-        "title": f"emotion recognised at {intensity:g}",
-        "unit": "share",
-        "better": "higher",
-        "meaning": "share of clips, each asked for every emotion at this intensity, whose motion a linear discriminant trained on "
+    column_of(intensity): Column(
+        title=f"emotion recognised at {intensity:g}",
+        meaning="share of clips, each asked for every emotion at this intensity, whose motion a linear discriminant trained on "
         "the training set's motion takes for that emotion; of ground truth: clips whose intensity is nearest to this",
-        "group": "emotion",
-        "digits": 2,
-    }
+        group="emotion",
+        unit="share",
+        better="higher",
+    )
     for intensity in INTENSITIES
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moda.data.windows import hashed_seed
-from moda.eval.metrics.base import Score
+from moda.eval.metrics.base import Column, Score
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.rows import Settings
 from moda.motion.layout import MotionLayout
@@ -16,33 +16,33 @@ TAKES = 16  # samples, of as many speakers as there are
 MARGIN = 2  # frames about a seam that belong to it
 RESAMPLES = 1000
 
+GROUP = "long form"
 COLUMNS = {
-    name: {"title": title, "unit": unit, "better": better, "meaning": meaning, "group": "long form", "digits": 3}
-    for name, title, unit, better, meaning in (
-        (
-            "drift_spread",
-            "drift of the spread",
-            "",
-            "0",
-            f"the most that the standard deviation, or the mean speed, of any group of dimensions in the last {SECONDS:g} s "
-            f"differs from the first {SECONDS:g} s of the same words, relative to the first",
-        ),
-        (
-            "drift_level",
-            "drift of the level",
-            "deviations",
-            "0",
-            f"how far the mean of any group of dimensions moves from the first {SECONDS:g} s to the last, in standard "
-            "deviations of that motion, root mean square over its dimensions; chance alone gives about 1 by the root of takes",
-        ),
-        (
-            "seam_jerk",
-            "jerk at seams",
-            "× elsewhere",
-            "1",
-            "mean absolute jerk where windows are blended, by that of all other frames",
-        ),
-    )
+    "drift_spread": Column(
+        "drift of the spread",
+        f"the most that the standard deviation, or the mean speed, of any group of dimensions in the last {SECONDS:g} s "
+        f"differs from the first {SECONDS:g} s of the same words, relative to the first",
+        GROUP,
+        better="0",
+        digits=3,
+    ),
+    "drift_level": Column(
+        "drift of the level",
+        f"how far the mean of any group of dimensions moves from the first {SECONDS:g} s to the last, in standard "
+        "deviations of that motion, root mean square over its dimensions; chance alone gives about 1 by the root of takes",
+        GROUP,
+        unit="deviations",
+        better="0",
+        digits=3,
+    ),
+    "seam_jerk": Column(
+        "jerk at seams",
+        "mean absolute jerk where windows are blended, by that of all other frames",
+        GROUP,
+        unit="× elsewhere",
+        better="1",
+        digits=3,
+    ),
 }
 
 

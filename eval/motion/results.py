@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from moda import __version__
+from moda.eval.metrics.base import Column
 from moda.eval.motion.emotions import COLUMNS as EMOTION_COLUMNS
 from moda.eval.motion.long_form import COLUMNS as LONG_COLUMNS
-from moda.eval.motion.protocol import Evaluation
+from moda.eval.motion.protocol import Evaluation, Protocol
 from moda.eval.motion.rows import ROWS
 from moda.eval.motion.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.motion.sync_expert import COLUMNS as SYNC_COLUMNS
@@ -47,10 +48,7 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
             "device": str(evaluation.settings.sampler.device) if evaluation.settings.sampler else "cpu",
             "threads": torch.get_num_threads(),
         },
-        "metrics": {
-            name: {key: getattr(metric, key) for key in ("title", "unit", "better", "meaning", "group", "digits")}
-            for name, metric in protocol.metrics.items()
-        } | (SYNC_COLUMNS if protocol.sync_expert else {}) | EMOTION_COLUMNS | LONG_COLUMNS | SPEED_COLUMNS,
+        "metrics": {name: asdict(column) for name, column in _columns(protocol).items()},
         "rows": {
             row: {"title": ROWS[row].title, "scores": {name: asdict(score) for name, score in scores.items()}}
             for row, scores in evaluation.scores.items()
@@ -62,3 +60,10 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
         "left_out": [asdict(item) for item in evaluation.left_out],
         "notes": evaluation.notes,
     }  # fmt: skip
+
+
+def _columns(protocol: Protocol) -> dict[str, Column]:
+    """In the order in which they stand."""
+    motion = {name: metric.column for name, metric in protocol.metrics.items()}
+    sync = SYNC_COLUMNS if protocol.sync_expert else {}
+    return motion | sync | EMOTION_COLUMNS | LONG_COLUMNS | SPEED_COLUMNS

@@ -3,15 +3,14 @@
 import time
 
 from moda.codec.base import MotionCodec
-from moda.eval.metrics.base import Score
+from moda.eval.metrics.base import Column, Score
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.rows import Settings
 from moda.generation.faces import Face
 from moda.generation.pipeline import render
 
-# what the report prints of these columns, in the terms of Metric
 COLUMNS = {
-    name: {"title": title, "unit": "s per s", "better": "lower", "meaning": meaning, "group": "speed", "digits": 3}
+    name: Column(title, meaning, "speed", unit="s per s", better="lower", digits=3)
     for name, title, meaning in (
         (
             "real_time_factor",

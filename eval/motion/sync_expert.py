@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from moda.eval.metrics.base import Score, mean_score
+from moda.eval.metrics.base import Column, Score, mean_score
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.takes import Take
 from moda.interop.export import Export
@@ -16,24 +16,20 @@ from moda.models.sync_expert import SyncExpert
 REACH = 15  # frames that sound is shifted by, either way
 
 COLUMNS = {
-    name: {"title": title, "unit": unit, "better": better, "meaning": meaning, "group": "lips and sound", "digits": 2}
-    for name, title, unit, better, meaning in (
-        (
-            "expert_agreement",
-            "agreement by the sync expert",
-            "",
-            "truth",
-            "cosine of lips and sound in the space of a sync expert, on the scale where 1 is what it finds for real "
-            "lips with their own sound and 0 with other sound",
-        ),
-        (
-            "expert_offset",
-            "|offset| by the sync expert",
-            "frames",
-            "0",
-            f"how far the sound must be shifted, at most {REACH} frames, to agree best with the lips",
-        ),
-    )
+    "expert_agreement": Column(
+        "agreement by the sync expert",
+        "cosine of lips and sound in the space of a sync expert, on the scale where 1 is what it finds for real "
+        "lips with their own sound and 0 with other sound",
+        "lips and sound",
+        better="truth",
+    ),
+    "expert_offset": Column(
+        "|offset| by the sync expert",
+        f"how far the sound must be shifted, at most {REACH} frames, to agree best with the lips",
+        "lips and sound",
+        unit="frames",
+        better="0",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from moda.errors import UserError
 from moda.eval.intervals import Interval, paired_difference
-from moda.eval.metrics.base import Metric, Score, mean_score, score_all
+from moda.eval.metrics.base import Column, Metric, Score, mean_score, score_all
 from moda.eval.takes import Take
 from moda.eval.videos.extractors.identity import identity_score
 from moda.eval.videos.measure import Measured
@@ -26,22 +26,6 @@ IDENTITY = {
     "identity distance (dlib)": ("distance of dlib's face embeddings, below 0.6 for one person", "lower"),
 }
 WITHIN = 1  # frames of offset that count as in sync
-
-
-@dataclass(frozen=True)
-class Column:
-    """What the report prints of a number; the terms are ``Metric``'s."""
-
-    title: str
-    meaning: str
-    group: str
-    better: str = ""
-    unit: str = ""
-    digits: int = 2
-
-    @classmethod
-    def of(cls, metric: Metric) -> "Column":
-        return cls(metric.title, metric.meaning, metric.group, metric.better, metric.unit, metric.digits)
 
 
 @dataclass
@@ -237,7 +221,7 @@ def columns(labels: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict[st
             "identity",
             better,
         )
-    found |= {name: Column.of(metric) for name, metric in metrics.items()}
+    found |= {name: metric.column for name, metric in metrics.items()}
     found["real_time_factor"] = Column(
         "real-time factor, motion", "seconds of work for a second of motion", "speed", "lower", "s per s", 3
     )

@@ -22,7 +22,7 @@ from moda.data.share import Share
 from moda.data.windows import Batch
 from moda.training.base import TrainingModule, build_module
 from moda.training.checkpoints.ema import EMA
-from moda.training.compilation import compile_blocks, recompute_blocks
+from moda.training.compilation import prepare_blocks
 from moda.training.distributed.strategies import Resources
 from moda.training.draws import Draws
 from moda.training.faults.consensus import Consensus
@@ -67,10 +67,7 @@ class Bench:
         """The task with new weights: a strategy may have taken the last one's apart."""
         torch.manual_seed(self.config["seed"])
         module = build_module(self.config, self.manifest)
-        if self.compiled:
-            compile_blocks(module.network, self.config["strategy"].get("stage", 0))
-        if self.config["recompute"]:
-            recompute_blocks(module.network)
+        prepare_blocks(module.network, {**self.config, "compile": self.compiled})
         return module
 
     def data(self, module: TrainingModule) -> ShardDataModule:

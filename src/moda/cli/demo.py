@@ -29,7 +29,7 @@ class Stage:
 
 
 def stages(out: Path, workers: int) -> list[Stage]:
-    """The road, in order. Sizes are chosen so that two cores walk it in about seven minutes."""
+    """The road, in order. Sizes are chosen so that two cores walk it in about ten minutes."""
     videos, dataset, runs = out / "videos", out / "dataset", out / "runs"
     dit = runs / "dit"
     speech = out / "speech.wav"
@@ -122,7 +122,7 @@ def main(argv: list[str]) -> int:
         prog="moda demo",
         description="Render a small corpus of talking heads, prepare it, train the motion VAE and the diffusion "
         "transformer on it, generate a video and score the model on held-out speakers. Offline, on a CPU, in about "
-        "seven minutes on two cores. Run it again after an interruption: finished stages are skipped.",
+        "ten minutes on two cores. Run it again after an interruption: finished stages are skipped.",
     )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: %(default)s)")
     parser.add_argument(

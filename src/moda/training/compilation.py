@@ -1,5 +1,8 @@
 """What is done to a network block by block, in place, before it trains: compiling it, and keeping less of it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -7,6 +10,14 @@ from moda.errors import UserError
 
 STAGES = (0, 1, 2)  # of ZeRO; 3 brings weights together while a block runs: that has not been shown to work
 RECOMPILE_LIMIT = 64  # blocks share their code: each kind of block, batch size and gradient mode is a graph of it
+
+
+def prepare_blocks(network: nn.Module, config: Mapping[str, Any]) -> None:
+    """What the configuration of a training asks for: compile, with the stage of its strategy, and recompute."""
+    if config["compile"]:
+        compile_blocks(network, config["strategy"].get("stage", 0))
+    if config["recompute"]:
+        recompute_blocks(network)
 
 
 def compile_blocks(network: nn.Module, stage: int = 0, backend: str = "inductor") -> None:

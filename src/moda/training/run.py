@@ -24,7 +24,7 @@ from moda.training.base import TrainingModule, build_module, manifest_of
 from moda.training.checkpoints.consolidate import export_of, keep_averages
 from moda.training.checkpoints.ema import EMA
 from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, by_step, newest_complete, step_of
-from moda.training.compilation import compile_blocks, recompute_blocks
+from moda.training.compilation import prepare_blocks
 from moda.training.distributed.launch import lost_rank
 from moda.training.distributed.strategies import Resources
 from moda.training.faults.consensus import Consensus
@@ -56,10 +56,7 @@ def _train(config: Config) -> Path:
     manifest = manifest_of(config)
     L.seed_everything(config["seed"], verbose=False)  # initial weights
     module = build_module(config, manifest)
-    if config["compile"]:
-        compile_blocks(module.network, config["strategy"].get("stage", 0))
-    if config["recompute"]:
-        recompute_blocks(module.network)
+    prepare_blocks(module.network, config)
     data = _data(config, module, manifest)
     with open_run(config["run_dir"], config) as run_dir:
         _enter(config, module, data, run_dir)
