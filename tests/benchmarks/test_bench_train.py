@@ -1,5 +1,6 @@
 """The ways that ``moda bench train`` compares do the same work, and its report says what it measured."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,23 @@ def test_every_strategy_is_measured_and_compiled_where_it_can_be(tmp_path: Path,
     ]  # fmt: skip
     said = capsys.readouterr().out
     assert "strategy=deepspeed_3 in 2 processes, not compiled" in said and said.count("not compiled") == 1
+
+
+def test_a_rank_can_be_stopped(tmp_path: Path, monkeypatch) -> None:
+    held_up: set[int] = set()
+
+    def measure(config: dict[str, Any], options: train.Options) -> dict[str, Any]:
+        held_up.update(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return {}
+
+    monkeypatch.setattr(train, "measure", measure)
+    write_json(tmp_path / "job.json", {"config": {}, "options": {}, "out": str(tmp_path / "result.json")})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as a rank begins
+    try:
+        train.run_rank(tmp_path / "job.json")
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    assert signal.SIGTERM not in held_up and (tmp_path / "result.json").exists()
 
 
 def test_an_unknown_option_is_named(capsys) -> None:

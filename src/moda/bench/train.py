@@ -22,6 +22,7 @@ from moda.training.base import manifest_of
 from moda.training.compilation import STAGES
 from moda.training.distributed.launch import run_ranks
 from moda.training.distributed.strategies import Resources
+from moda.training.faults.stop_signals import stop_signals
 from moda.training.run import quiet
 from moda.training.tracking.facts import environment
 from moda.training.tracking.flops import training_flops
@@ -63,7 +64,8 @@ def run_rank(job: str | Path) -> None:
     """One rank of one strategy, as ``moda bench rank`` runs it."""
     quiet()
     value = read_json(job)
-    result = measure(value["config"], Options(**value["options"]))
+    with stop_signals.taking(()):  # they come blocked, and there is nothing here to save: whoever stops it ends it
+        result = measure(value["config"], Options(**value["options"]))
     if local_rank() == 0:
         write_json(value["out"], result)
 
