@@ -35,7 +35,12 @@ def beyond(values: Mapping[str, float], limits: Mapping[str, float | None]) -> s
     for name, limit in limits.items():
         if limit is not None and values[name] > limit:
             unit = "°" if name in ANGLES else ""
-            return (
-                f"the head is restless: {name} changes by {values[name]:.3g}{unit} a frame, more than {limit:g}{unit}"
-            )
+            value = told_apart(values[name], limit)
+            return f"the head is restless: {name} changes by {value}{unit} a frame, more than {limit:g}{unit}"
     return None
+
+
+def told_apart(value: float, limit: float) -> str:
+    """``value`` in three digits, or in as many as it takes to read other than ``limit``."""
+    digits = (f"{value:.{n}g}" for n in range(3, 17))
+    return next((text for text in digits if float(text) != float(f"{limit:g}")), repr(value))

@@ -26,7 +26,7 @@ from moda.data_prep.report import describe, rejection_lines, summary_lines, writ
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
 from moda.data_prep.sources import Source, find_sources, read_labels
-from moda.data_prep.speakers import alike_across, join_speakers
+from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
 from moda.data_prep.splits import denied_speakers, read_deny_list, split_speakers
 from moda.data_prep.tasks import WORK, WorkFolder, WorkList, is_same, plan_tasks, run_task
 from moda.errors import UserError
@@ -149,7 +149,7 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
     manifest = pack(settings, models, request, new, splits, work.path / "videos", known.manifest)
     everything = list({record.digest: record for record in everything}.values())
     alike = alike_across(everything, splits, recognizer.apart) if recognizer is not None else []
-    report = describe(request, everything, manifest, [*models.networks.notes, *map(_describe_alike, alike)])
+    report = describe(request, everything, manifest, [*models.networks.notes, *alike_notes(alike)])
     write_report(settings.out, report, everything)
     manifest.save(settings.out)
     shutil.rmtree(work.path)
@@ -229,7 +229,3 @@ def _splits(
     return split_speakers(
         {speaker for speaker, _ in used}, s.val, s.test, pinned, s.seed, s.expert, before.splits if before else None
     )
-
-
-def _describe_alike(pair: tuple[str, str]) -> str:
-    return f"{pair[0]} (train) and {pair[1]} (held out) look like one person; pin them to one split, or use speaker_from=face"

@@ -52,6 +52,23 @@ def alike_across(
     return pairs
 
 
+def alike_notes(pairs: Iterable[tuple[str, str]], most: int = 5) -> list[str]:
+    """What is said of the pairs of ``alike_across``: a line for each held-out speaker, ``most`` of them, then their number."""
+    twins: dict[str, list[str]] = {}
+    for train, held_out in pairs:
+        twins.setdefault(held_out, []).append(train)
+    lines = []
+    for held_out, found in list(twins.items())[:most]:
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        lines.append(
+            f"{found[0]}{others} (train) and {held_out} (held out) look like one person; "
+            "pin them to one split, or use speaker_from=face"
+        )
+    if len(twins) > most:
+        lines.append(f"{len(twins) - most} more held-out speakers look like speakers of train")
+    return lines
+
+
 def centroids(records: Iterable[VideoRecord]) -> dict[str, tuple[np.ndarray, int]]:
     """Speaker -> (mean embedding, number of videos) of those whose faces are known."""
     faces: dict[str, list[np.ndarray]] = {}

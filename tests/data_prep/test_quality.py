@@ -93,6 +93,7 @@ def test_what_is_beyond_its_limit_is_named():
         "the head is restless: yaw changes by 1.2° a frame, more than 1°"
     )
     assert beyond(values, {"yaw": None, "translation": 0.03}) is None
+    assert beyond({"yaw": 1.0004}, {"yaw": 1.0}) == "the head is restless: yaw changes by 1.0004° a frame, more than 1°"
 
 
 def speech(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

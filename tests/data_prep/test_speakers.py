@@ -4,7 +4,7 @@ import pytest
 from moda.data_prep.items import ClipItem, VideoItem
 from moda.data_prep.records import VideoRecord
 from moda.data_prep.sources import Labels
-from moda.data_prep.speakers import alike_across, join_speakers
+from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
 from moda.data_prep.splits import denied_speakers, read_deny_list, split_speakers
 from moda.errors import UserError
 
@@ -40,6 +40,15 @@ def test_one_person_in_two_splits_is_found():
     splits = {"train": ["ann", "bob", "who"], "test": ["anna"]}
     assert alike_across(records, splits, apart=0.6) == [("ann", "anna")]
     assert alike_across(records[1:], {"test": ["anna"]}, apart=0.6) == []
+
+
+def test_a_held_out_speaker_has_one_line_and_many_have_few():
+    assert alike_notes([]) == []
+    one, two = alike_notes([("ann", "anna"), ("bob", "rob"), ("ben", "rob"), ("bart", "rob")])
+    assert one.startswith("ann (train) and anna (held out) look like one person; ")
+    assert two.startswith("bob and 2 more (train) and rob (held out) look like one person; ")
+    lines = alike_notes([("ann", f"v{index}") for index in range(40)])
+    assert len(lines) == 6 and lines[-1] == "35 more held-out speakers look like speakers of train"
 
 
 def test_a_deny_list_keeps_speakers_and_their_videos_out_of_training(tmp_path):
