@@ -9,11 +9,11 @@ import torch
 
 from moda import __version__
 from moda.eval.metrics.base import Column
+from moda.eval.metrics.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.motion.emotions import COLUMNS as EMOTION_COLUMNS
 from moda.eval.motion.long_form import COLUMNS as LONG_COLUMNS
 from moda.eval.motion.protocol import Evaluation, Protocol
 from moda.eval.motion.rows import ROWS
-from moda.eval.motion.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.motion.sync_expert import COLUMNS as SYNC_COLUMNS
 
 # Changes whenever a number could come out differently for the same motion.

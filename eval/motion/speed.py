@@ -3,27 +3,11 @@
 import time
 
 from moda.codec.base import MotionCodec
-from moda.eval.metrics.base import Column, Score
+from moda.eval.metrics.base import Score
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.rows import Settings
 from moda.generation.faces import Face
 from moda.generation.pipeline import render
-
-COLUMNS = {
-    name: Column(title, meaning, "speed", unit="s per s", better="lower", digits=3)
-    for name, title, meaning in (
-        (
-            "real_time_factor",
-            "real-time factor, motion",
-            "seconds of work for a second of motion, one clip alone, speech features given; below 1 is real time",
-        ),
-        (
-            "real_time_factor_rendered",
-            "real-time factor, rendered",
-            "the same with rendering; encoding the video, which moda generate does as well, is not counted",
-        ),
-    )
-}
 
 
 def measure_speed(clip: HeldOutClip, settings: Settings, codec: MotionCodec, face: Face | None) -> dict[str, Score]:

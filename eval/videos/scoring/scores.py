@@ -10,6 +10,7 @@ import numpy as np
 from moda.errors import UserError
 from moda.eval.intervals import Interval, paired_difference
 from moda.eval.metrics.base import Column, Metric, Score, mean_score, score_all
+from moda.eval.metrics.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.takes import Take
 from moda.eval.videos.extractors.identity import identity_score
 from moda.eval.videos.measure import Measured
@@ -221,11 +222,4 @@ def columns(labels: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict[st
             "identity",
             better,
         )
-    found |= {name: metric.column for name, metric in metrics.items()}
-    found["real_time_factor"] = Column(
-        "real-time factor, motion", "seconds of work for a second of motion", "speed", "lower", "s per s", 3
-    )
-    found["real_time_factor_rendered"] = Column(
-        "real-time factor, rendered", "the same with rendering", "speed", "lower", "s per s", 3
-    )
-    return found
+    return found | {name: metric.column for name, metric in metrics.items()} | SPEED_COLUMNS

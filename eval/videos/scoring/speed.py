@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from moda.errors import UserError
+from moda.eval.metrics.speed import COLUMNS
 from moda.eval.videos.reading.folder import Videos
 from moda.files import read_json
 
 NAME = "speed.json"
-FACTORS = ("real_time_factor", "real_time_factor_rendered")
 
 
 def told_speed(methods: Mapping[str, Videos]) -> dict[str, dict[str, float]]:
@@ -28,8 +28,8 @@ def told_speed(methods: Mapping[str, Videos]) -> dict[str, dict[str, float]]:
 
 def _factors(path: Path) -> dict[str, float]:
     content = read_json(path)
-    if not isinstance(content, dict) or not content or not content.keys() <= set(FACTORS):
-        raise UserError(f"{path} must hold {' or '.join(FACTORS)}, as in {{{FACTORS[0]!r}: 0.4}}".replace("'", '"'))
+    if not isinstance(content, dict) or not content or not content.keys() <= COLUMNS.keys():
+        raise UserError(f'{path} must hold {" or ".join(COLUMNS)}, as in {{"real_time_factor": 0.4}}')
     for name, value in content.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise UserError(f"{path}: {name} is {value!r}; it must be seconds of work for a second of video, above 0")
