@@ -1,87 +1,29 @@
-"""Oracle networks whose velocity is known show what the sampler does with windows and conditions."""
+"""What the sampler does with windows, noise, seeds and batches."""
 
 from itertools import pairwise
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sampler_support import (
+    IDENTITY,
+    LAYOUT,
+    REST,
+    STATISTICS,
+    Oracle,
+    audio_is_motion,
+    count_on,
+    features,
+    oracle_sampler,
+    real_sampler,
+)
 from torch import nn
 
 from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
-from moda.generation.emotion import parse_emotions
-from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler, window_noise
-from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
-from moda.motion.layout import MotionLayout, get_layout
-from moda.motion.published import moda_statistics
 from moda.motion.statistics import MotionStatistics
-
-LAYOUT = MotionLayout("tiny", ("a", "b", "c"), MappingProxyType({}), MappingProxyType({}))
-STATISTICS = MotionStatistics(LAYOUT, np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.5, 1.0]), 100)
-REST = np.array([0.3, -1.0, 0.2], np.float32)
-STAGES = [
-    {"depth": 1, "groups": [["motion"], ["audio", "emotion", "identity"]]},
-    {"depth": 1, "groups": [["motion", "audio", "emotion", "identity"]]},
-]
-
-
-class Oracle(nn.Module):
-    """Knows the data exactly: flows from any noise straight to ``target(conditions)``."""
-
-    motion_dim, audio_shape, identity_dim, num_emotions, context, controls = 3, (1, 3), 2, 8, 0, {}
-
-    def __init__(self, target):
-        super().__init__()
-        self.anchor = nn.Parameter(torch.zeros(1))
-        self.target = target
-        self.calls: list[dict] = []
-
-    def forward(self, noisy_motion, timestep, **conditions):
-        self.calls.append({"batch": len(noisy_motion), "timestep": timestep, **conditions})
-        return (noisy_motion - self.target(noisy_motion, **conditions)) / (timestep / 1000)[:, None, None]
-
-
-def audio_is_motion(noisy_motion, audio, **_):
-    return audio[:, :, 0]
-
-
-def count_on(noisy_motion, previous_motion, **_):
-    """Each frame is the one before plus one."""
-    return previous_motion + torch.arange(1.0, noisy_motion.shape[1] + 1)[:, None]
-
-
-def oracle_sampler(target, window=16, overlap=4, published=None, **flow) -> MotionSampler:
-    settings = RectifiedFlow(**({"steps": 2, "guidance": 1.0} | flow))
-    where = {"window": window, "overlap": overlap, "published": published}
-    return MotionSampler(Oracle(target), statistics=STATISTICS, flow=settings, **where)  # type: ignore[arg-type]
-
-
-def awake(module: Any) -> Any:
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return module.eval()
-
-
-def real_sampler(space: str, vae: MotionVAE | None = None, **changes) -> MotionSampler:
-    torch.manual_seed(0)
-    if space == "latent":
-        vae = awake(vae or MotionVAE(3, latent_dim=5, width=8, stride=4))
-    network = awake(MMDiT(5 if vae else 3, 1, 3, 2, stages=STAGES, width=16, heads=2))
-    settings = {"window": 16, "overlap": 4, "previous": 4 if vae else 1, "flow": RectifiedFlow(steps=2)}
-    return MotionSampler(network, statistics=STATISTICS, vae=vae, **(settings | changes))  # type: ignore[arg-type]
-
-
-def features(frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((frames, 1, 3)).astype(np.float32)
-
-
-IDENTITY = np.array([0.5, -0.5], np.float32)
 
 
 @pytest.mark.parametrize("space", ["motion", "latent"])
@@ -215,137 +157,6 @@ def test_windows_start_from_the_same_noise_where_they_overlap(overlap):
     assert abs(torch.cat(noise).std() - 1) < 0.05
 
 
-def stochastic(noisy_motion, **_):
-    """A network that leaves the noise as it is: samples are their noise."""
-    return noisy_motion
-
-
-def test_shared_noise_is_what_is_blended_unless_the_published_way_is_asked_for():
-    audio = features(28)
-    for ways, same in ((PublishedWays(), True), (PublishedWays(fresh_noise=True), False)):
-        sampler = oracle_sampler(stochastic, published=ways)
-        motion = STATISTICS.normalize(np.concatenate(list(sampler.sample(audio, IDENTITY, 0, REST, seed=5, steps=1))))
-        first = window_noise(5, 0, (16, 3)).numpy()
-        assert np.allclose(motion[12:16], first[12:16], atol=1e-5) is same
-
-
-FULL = get_layout("liveportrait70")
-PUBLISHED = moda_statistics()
-PORTRAIT = np.where(np.arange(70) == 63, 2 * PUBLISHED.mean[63], PUBLISHED.mean).astype(np.float32)
-
-
-class FullOracle(Oracle):
-    motion_dim = 70
-
-
-def published_sampler(target, **settings) -> MotionSampler:
-    settings = {"window": 16, "overlap": 4, "flow": RectifiedFlow(steps=2, guidance=1.0)} | settings
-    return MotionSampler(FullOracle(target), statistics=PUBLISHED, **settings)  # type: ignore[arg-type]
-
-
-def sampled(sampler, frames, **settings) -> np.ndarray:
-    return np.concatenate(list(sampler.sample(features(frames), IDENTITY, 0, PORTRAIT, **settings)))
-
-
-def test_a_large_face_is_sampled_at_the_mean_scale_and_comes_back_large():
-    seen = []
-
-    def still(noisy_motion, previous_motion, **_):
-        seen.append(previous_motion[0, 0].clone())
-        return torch.zeros_like(noisy_motion)  # the mean
-
-    motion = sampled(published_sampler(still, reference_scale=True), 20)
-    assert seen[0][63] == pytest.approx(0, abs=1e-4)  # at the mean scale
-    assert seen[0][65] == pytest.approx(-0.5 * PUBLISHED.mean[65] / PUBLISHED.divisor[65], rel=1e-4)
-    np.testing.assert_allclose(motion[:, 63:66], np.tile(2 * PUBLISHED.mean[63:66], (20, 1)), rtol=1e-4)
-    np.testing.assert_allclose(motion[:, :63], np.tile(PUBLISHED.mean[:63], (20, 1)), atol=1e-6)
-    np.testing.assert_allclose(sampled(published_sampler(still), 20)[:, 63], PUBLISHED.mean[63], rtol=1e-5)
-
-
-def test_poses_are_smoothed_within_windows():
-    rough = torch.tensor([[-1.0], [1.0]]).repeat(8, 70)
-
-    def target(noisy_motion, **_):
-        return rough[None].expand_as(noisy_motion)
-
-    motion = PUBLISHED.normalize(sampled(published_sampler(target, published=PublishedWays(smooth_windows=True)), 16))
-    np.testing.assert_allclose(motion[:, :63], rough[:, :63], atol=1e-3)
-    np.testing.assert_allclose(np.abs(motion[1:-1, 67:]), 1 / 3, atol=1e-3)
-
-
-def test_the_clip_is_finished_as_a_whole_with_the_silence_after_it_cut_off():
-    ways = PublishedWays(smooth_clip=True, silence=0.4, amplify_lips=True, shift_gaze=True)
-
-    def target(noisy_motion, audio, **_):
-        return audio[:, :, 0, :1].expand_as(noisy_motion)
-
-    audio = features(60)
-    audio[40:] = -0.25  # the lips' rest
-    sampler = published_sampler(target, published=ways)
-    parts = list(sampler.sample(audio, IDENTITY, 0, PORTRAIT, length=40))
-    assert len(parts) == 1 and parts[0].shape == (40, 70) and parts[0].dtype == np.float32
-    plain = published_sampler(target)
-    raw = np.concatenate(list(plain.sample(audio, IDENTITY, 0, PORTRAIT, length=50)))
-    np.testing.assert_allclose(parts[0], ways.finish(raw, 40, PUBLISHED), atol=1e-6)
-    lip = FULL.subsets["lips"][0]
-    rest, before, after = raw[-1, lip], raw[:40, lip], parts[0][:, lip]
-    moved = np.abs(before - rest) > 1e-3
-    assert (np.abs(after - rest)[moved] > 1.1 * np.abs(before - rest)[moved]).all()
-    batch = sampler.sample_batch([audio, audio[:30]], [IDENTITY] * 2, [0, 0], [PORTRAIT] * 2, [0, 0], lengths=[40, 20])
-    np.testing.assert_allclose(batch[0], parts[0], atol=1e-5)
-    assert batch[1].shape == (20, 70)
-
-
-def test_by_default_no_published_way_is_taken():
-    assert not PublishedWays().whole_clip and PublishedWays().tail(25) == 0
-    raw = features(20)[:, 0].repeat(24, axis=1)[:, :70]
-    np.testing.assert_array_equal(PublishedWays().finish(raw, 20, PUBLISHED), raw)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"silence": -1.0}, "silence"), ({"silence": 2.0}, "does nothing without published.amplify_lips")],
-)
-def test_published_ways_that_do_nothing_are_refused(settings, message):
-    with pytest.raises(UserError, match=message):
-        PublishedWays(**settings)
-
-
-def test_published_ways_of_motion_are_refused_elsewhere():
-    with pytest.raises(UserError, match="model.space=motion"):
-        real_sampler("latent", reference_scale=True)
-    with pytest.raises(UserError, match="model.space=motion"):
-        real_sampler("latent", published=PublishedWays(smooth_windows=True))
-    with pytest.raises(UserError, match="liveportrait70, not tiny"):
-        real_sampler("motion", published=PublishedWays(shift_gaze=True))
-
-
-def test_guidance_compares_with_the_dropped_conditions():
-    def target(noisy_motion, drop_audio=None, drop_emotion=None, drop_identity=None, **_):
-        assert drop_identity is None  # not among the guided
-        if drop_audio is None:
-            return torch.full_like(noisy_motion, 3.0)
-        assert drop_emotion is not None and torch.equal(drop_audio, drop_emotion)
-        return torch.where(drop_audio[:, None, None], 1.0, 3.0).expand_as(noisy_motion)
-
-    sampler = oracle_sampler(target)
-    for scale, value, batch in ((1.0, 3.0, 1), (2.0, 5.0, 2), (0.0, 1.0, 2)):
-        motion = np.concatenate(list(sampler.sample(features(5), IDENTITY, 0, REST, guidance=scale, steps=1)))
-        np.testing.assert_allclose(STATISTICS.normalize(motion), value, atol=1e-5)
-        assert sampler.network.calls[-1]["batch"] == batch  # type: ignore[index]
-
-
-def test_each_condition_has_its_own_scale():
-    def target(noisy_motion, drop_audio, drop_emotion, **_):
-        shown = 3.0 * ~drop_audio + 0.5 * ~drop_emotion
-        return shown[:, None, None].expand_as(noisy_motion)
-
-    sampler, scales = oracle_sampler(target), {"audio": 2.0, "emotion": 4.0}
-    motion = np.concatenate(list(sampler.sample(features(5), IDENTITY, 0, REST, guidance=scales, steps=1)))
-    np.testing.assert_allclose(STATISTICS.normalize(motion), 2 * 3 + 4 * 0.5, atol=1e-5)
-    assert sampler.network.calls[-1]["batch"] == 3  # type: ignore[index]
-
-
 def test_steps_are_taken_as_asked():
     sampler = oracle_sampler(audio_is_motion)
     list(sampler.sample(features(5), IDENTITY, 0, REST, steps=4))
@@ -422,78 +233,3 @@ def test_a_network_with_context_goes_on_from_its_own_last_tokens():
         np.testing.assert_allclose(motion, expected[2:], rtol=1e-4, atol=1e-3)
     with pytest.raises(UserError, match="2: without a VAE"):
         MotionSampler(network, statistics=STATISTICS, window=8, overlap=0, previous=1)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_each_frame_follows_the_emotion_of_its_time(guidance):
-    def level(noisy_motion, emotion, intensity, **conditions):
-        dropped = conditions.get("drop_emotion", torch.zeros(len(emotion), dtype=torch.bool))
-        value = torch.where(dropped, 0.0, emotion * intensity)
-        return value[:, None, None].expand_as(noisy_motion)
-
-    timeline = parse_emotions("happy:0.5@0-1,sad@1-")  # classes 4 and 6
-    sampler = oracle_sampler(level, guidance=guidance)
-    motions = sampler.sample_batch(
-        [features(60), features(45)], [IDENTITY] * 2, [timeline, 3], [REST] * 2, [0, 1]
-    )  # one changes, one does not
-    first, second = (STATISTICS.normalize(motion)[:, 0] for motion in motions)
-    np.testing.assert_allclose(first[:19], guidance * 2.0, atol=1e-4)
-    np.testing.assert_allclose(first[31:], guidance * 6.0, atol=1e-4)
-    assert (np.diff(first) > -1e-4).all()
-    np.testing.assert_allclose(second, guidance * 3.0, atol=1e-4)
-
-
-def test_a_window_of_one_emotion_is_one_pass():
-    sampler = oracle_sampler(audio_is_motion)
-    list(sampler.sample(features(60), IDENTITY, parse_emotions("happy@0-1.5,sad@1.5-"), REST))
-    assert [call["batch"] for call in sampler.network.calls] == [1] * 2 + [1] * 2 + [2] * 4 + [1] * 2  # type: ignore[union-attr]
-
-
-def head_sampler(controls: dict[str, int]) -> MotionSampler:
-    layout = get_layout("head59")
-    statistics = MotionStatistics(layout, np.full(59, 0.5), np.full(59, 2.0), 100)
-    network = Oracle(lambda noisy_motion, controls=None, **_: torch.zeros_like(noisy_motion))
-    network.motion_dim, network.controls = 59, controls
-    return MotionSampler(
-        network, statistics=statistics, window=16, overlap=4, flow=RectifiedFlow(steps=1, guidance=1.5)
-    )  # type: ignore[arg-type]
-
-
-def test_controls_reach_the_network_window_by_window_in_both_branches():
-    sampler = head_sampler({"pose": 3, "distance": 1})
-    yaw = np.arange(40.0)
-    pose = np.stack([np.zeros(40), yaw, np.zeros(40)], 1)
-    rest = np.zeros(59, np.float32)
-    sampler.sample_batch(
-        [features(40)] * 2, [IDENTITY] * 2, [8, 8], [rest] * 2, [0, 0], controls=[{"pose": pose}, None]
-    )
-    for number, call in enumerate(sampler.network.calls):  # type: ignore[arg-type]
-        frames = np.minimum(np.arange(12 * number, 12 * number + 16), 39)
-        for row in (0, 2):  # with and without the guided conditions
-            np.testing.assert_allclose(call["controls"][row, :, 1], (yaw[frames] - 0.5) / 2.0, atol=1e-5)
-            assert call["drop_controls"][row].tolist() == [False, True]
-            assert call["drop_controls"][row + 1].tolist() == [True, True]
-
-
-def test_controls_that_the_model_lacks_are_refused():
-    with pytest.raises(UserError, match="trained without controls, it cannot obey pose"):
-        oracle_sampler(audio_is_motion).sample(features(20), IDENTITY, 0, REST, controls={"pose": np.zeros((20, 3))})
-    with pytest.raises(UserError, match="without the control gaze"):
-        head_sampler({"pose": 3}).sample(
-            features(20), IDENTITY, 0, np.zeros(59, np.float32), controls={"gaze": np.zeros((20, 2))}
-        )
-
-
-@pytest.mark.parametrize("window", [16, 8])
-def test_the_motion_is_brought_to_the_controls_in_the_end(window):
-    sampler = head_sampler({"pose": 3, "distance": 1})
-    sampler.window = window
-    pose, distance = np.random.default_rng(0).normal(0, 5, (40, 3)), np.linspace(0.9, 1.2, 40)[:, None]
-    asked = {"pose": pose, "distance": distance}
-    arguments = (features(40), IDENTITY, 8, np.zeros(59, np.float32))
-    motion = np.concatenate(list(sampler.sample(*arguments, controls=asked)))
-    np.testing.assert_allclose(motion[:, 56:59], pose, atol=1e-4)
-    np.testing.assert_allclose(0.5 / motion[:, 52], distance[:, 0], atol=1e-4)
-    alone = np.concatenate(list(sampler.sample(*arguments, controls=asked, exact=False)))
-    np.testing.assert_array_equal(alone[:, :52], motion[:, :52])
-    assert not np.allclose(alone[:, 56:59], pose, atol=1e-2)
