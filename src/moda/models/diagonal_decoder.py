@@ -12,7 +12,14 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.flow.path import TIMESTEPS
-from moda.models.embeddings import AudioEmbedder, NullToken, TimestepEmbedder, timestep_sinusoid, two_layer_mlp
+from moda.models.embeddings import (
+    AudioEmbedder,
+    NullToken,
+    TimestepEmbedder,
+    embed_emotion,
+    timestep_sinusoid,
+    two_layer_mlp,
+)
 from moda.models.mmdit import check_without
 
 LEAST_SIGMA = 1e-3  # below it the velocity of an estimate of the data is only rounding
@@ -102,7 +109,8 @@ class DiagonalDecoder(nn.Module):
             emotion = torch.where(drop_emotion, self.num_emotions, emotion)
         identity_token = self.identity_embedder(identity)[:, None]
         identity_token = self.null_identity(identity_token, never.get("identity", drop_identity))
-        shared = self.time_embedder(timestep)[:, None] + self._emotion(emotion, intensity)[:, None] + identity_token
+        emotion_token = embed_emotion(self.emotion_embedder, emotion, intensity, self.neutral)[:, None]
+        shared = self.time_embedder(timestep)[:, None] + emotion_token + identity_token
         sound = self.null_audio(self.audio_embedder(audio), never.get("audio", drop_audio))
         frame, token, mask = self._places(frames, count, audio.device)
         sound = sound + timestep_sinusoid(frame, self.width).to(sound.dtype)
@@ -113,13 +121,6 @@ class DiagonalDecoder(nn.Module):
         data = self.final_linear(self.final_norm(x)).float()
         sigma = (timestep.float() / TIMESTEPS).clamp(min=LEAST_SIGMA)[:, None, None]
         return (noisy_motion - data) / sigma
-
-    def _emotion(self, emotion: torch.Tensor, intensity: torch.Tensor | None) -> torch.Tensor:
-        token = self.emotion_embedder(emotion)
-        if intensity is None:
-            return token
-        origin = self.emotion_embedder(torch.where(emotion == self.num_emotions, emotion, self.neutral))
-        return torch.lerp(origin, token, intensity[:, None].to(token.dtype))
 
     def _places(self, frames: int, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Frame numbers of the sound (T,) and of the motion tokens (N,), and which sound a token does not hear (N, T)."""

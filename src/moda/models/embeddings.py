@@ -113,3 +113,18 @@ class ControlEmbedder(nn.Module):
             total = total + self.nulls[name](self.embedders[name](part.flatten(2)), dropped)
         assert isinstance(total, torch.Tensor)
         return total
+
+
+def embed_emotion(
+    table: nn.Embedding, emotion: torch.Tensor, intensity: torch.Tensor | None, neutral: int
+) -> torch.Tensor:
+    """(B,) classes to (B, width): from the ``neutral`` class at intensity 0 to the class itself at 1 (None).
+
+    The last row of ``table`` is the null, which has no intensity.
+    """
+    token = table(emotion)
+    if intensity is None:
+        return token
+    null = table.num_embeddings - 1
+    origin = table(torch.where(emotion == null, emotion, neutral))
+    return torch.lerp(origin, token, intensity[:, None].to(token.dtype))

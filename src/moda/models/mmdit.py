@@ -14,7 +14,14 @@ from torch.utils.checkpoint import checkpoint
 from moda.errors import UserError
 from moda.models.attention import rope_rotation
 from moda.models.blocks import GroupLayer, Modulation, MultiStreamBlock, SingleStreamBlock, modulate
-from moda.models.embeddings import AudioEmbedder, ControlEmbedder, NullToken, TimestepEmbedder, two_layer_mlp
+from moda.models.embeddings import (
+    AudioEmbedder,
+    ControlEmbedder,
+    NullToken,
+    TimestepEmbedder,
+    embed_emotion,
+    two_layer_mlp,
+)
 
 STREAMS = ("motion", "audio", "emotion", "identity")
 STATIC_STREAMS = ("emotion", "identity")  # the same for every frame
@@ -200,7 +207,7 @@ class MMDiT(nn.Module):
             raise UserError(f"{frames} frames are not {count} motion tokens of {self.frames_per_token}")
         if drop_emotion is not None:
             emotion = torch.where(drop_emotion, self.num_emotions, emotion)
-        emotion_token = self._emotion(emotion, intensity)[:, None]  # (B, 1, width)
+        emotion_token = embed_emotion(self.emotion_embedder, emotion, intensity, self.neutral)[:, None]  # (B, 1, width)
         identity_token = self.null_identity(self.identity_embedder(identity)[:, None], drop_identity)
         copies = frames if self.repeat_conditions else 1
         tokens = {
@@ -212,14 +219,6 @@ class MMDiT(nn.Module):
         condition = self.time_embedder(timestep) + emotion_token[:, 0]
         out = self._transform(tokens, condition, self._positions(frames, count, noisy_motion.device))
         return self.final_linear(modulate(out[:, self.context :], *self.final_modulation(condition)))
-
-    def _emotion(self, emotion: torch.Tensor, intensity: torch.Tensor | None) -> torch.Tensor:
-        """(B, width): from the neutral class at intensity 0 to the class itself at 1; the null class is left as it is."""
-        token = self.emotion_embedder(emotion)
-        if intensity is None:
-            return token
-        origin = self.emotion_embedder(torch.where(emotion == self.num_emotions, emotion, self.neutral))
-        return torch.lerp(origin, token, intensity[:, None].to(token.dtype))
 
     def _motion(
         self,
