@@ -1,10 +1,11 @@
 """The held-out clips that a run is scored on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from moda.audio.encoder import SAMPLE_RATE
 from moda.data.media import read_sounds
 from moda.data.schema import DatasetManifest
 from moda.data.shards import Clip, CorruptSampleError, FeatureShards
@@ -44,6 +45,13 @@ class HeldOutClip:
     def duration(self) -> float:
         """Seconds."""
         return self.num_frames / self.clip.record.fps
+
+    def first(self, seconds: float) -> "HeldOutClip":
+        """Its beginning; all of it where it is no longer than that."""
+        frames = round(min(seconds * self.clip.record.fps, self.num_frames))
+        clip = replace(self.clip, motion=self.clip.motion[:frames], audio=self.clip.audio[:frames])
+        samples = round(frames / self.clip.record.fps * SAMPLE_RATE)
+        return HeldOutClip(clip, None if self.waveform is None else self.waveform[:samples])
 
     @property
     def loudness(self) -> np.ndarray | None:

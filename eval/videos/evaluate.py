@@ -115,7 +115,7 @@ def measure_rows(rows: Sequence[Row], plan: Plan, processes: int) -> dict[str, l
 def _material(request: Request, notes: list[str]) -> tuple[Material, dict[str, dict[str, float]]]:
     """What rows are made of, and real-time factors by row."""
     if request.run is not None:
-        made = videos_of_run(request.run, request.out / "videos", request.processes)
+        made = videos_of_run(request.run, request.out / "videos", request.processes, request.protocol.max_seconds)
         notes += [*made.notes, *(f"{item.what} is left out: {item.reason}" for item in made.left_out)]
         speed = {name: value for name, value in made.speed.items() if value is not None}
         material = Material({"model": made.model}, made.reference, made.sounds, made.mismatched, made.codec_spec)

@@ -93,8 +93,12 @@ class _Render:
     codec_fingerprint: str
 
 
-def videos_of_run(settings: RunSettings, folder: Path, processes: int = 1) -> RunVideos:
+def videos_of_run(
+    settings: RunSettings, folder: Path, processes: int = 1, max_seconds: float = float("inf")
+) -> RunVideos:
     """Sample and render what is not in ``folder`` yet; clips that cannot be are left out with their reason.
+
+    max_seconds: of a clip that are looked at; the rest is neither sampled nor rendered.
 
     Raises UserError for a run that cannot be sampled, a data set without video and sound, and where no
     clip can be rendered.
@@ -102,6 +106,7 @@ def videos_of_run(settings: RunSettings, folder: Path, processes: int = 1) -> Ru
     export = load_export(settings.run)
     root, manifest, notes = find_data(export, settings.run, settings.data, settings.split)
     clips, left_out = _clips(settings, root, manifest)
+    clips = [clip.first(max_seconds) for clip in clips]
     _clear_if_other(folder, _made_from(settings, manifest, clips))
     codec = load_codec(dict(export.codec_spec), export.codec_fingerprint)
     faces = Faces(codec, root, manifest, settings.split)
@@ -180,7 +185,7 @@ def _made_from(settings: RunSettings, manifest: DatasetManifest, clips: Sequence
         "export": sha256_of(export_directory(settings.run) / EXPORT_NAME),
         "dataset_fingerprint": manifest.fingerprint,
         "split": settings.split,
-        "clips": [clip.key for clip in clips],
+        "clips": {clip.key: clip.num_frames for clip in clips},
         "steps": settings.steps,
         "guidance": settings.guidance,
         "seed": settings.seed,

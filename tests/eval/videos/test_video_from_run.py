@@ -16,7 +16,11 @@ def made(filmed_dataset: Path, make_run, codec, monkeypatch: pytest.MonkeyPatch,
     """``made(**settings)``: the videos of a small run, in one process, drawn by the mouth codec."""
     monkeypatch.setattr("moda.eval.videos.from_run.load_codec", lambda spec, fingerprint: codec)
     settings = RunSettings(make_run(filmed_dataset), steps=1, device="cpu")
-    return lambda **changes: videos_of_run(dataclasses.replace(settings, **changes), tmp_path / "videos")
+
+    def make(max_seconds: float = 12.0, **changes):
+        return videos_of_run(dataclasses.replace(settings, **changes), tmp_path / "videos", max_seconds=max_seconds)
+
+    return make
 
 
 def files(videos) -> dict[Path, tuple[int, str]]:
@@ -48,6 +52,17 @@ def test_nothing_is_made_twice_and_what_is_missing_comes_back_the_same(made):
 def test_another_seed_makes_other_videos(made):
     before, after = files(made()), files(made(seed=5))
     assert all(after[path][1] != before[path][1] for path in before if path.parent.name == "model")
+
+
+def test_what_is_not_looked_at_is_not_rendered(made):
+    whole = made()
+    cut = made(max_seconds=1.2)
+    assert not cut.left_out
+    for key, model in cut.model.items():
+        assert open_source(model).num_frames == open_source(cut.mismatched[key]).num_frames == 30
+        assert len(open_source(cut.reference[key], cut.sounds[key]).audio()) == 1.2 * 16_000
+    assert {open_source(model).num_frames for model in made(max_seconds=12.0).model.values()} != {30}
+    assert whole.model.keys() == cut.model.keys()
 
 
 def test_a_single_clip_has_no_control(made):
