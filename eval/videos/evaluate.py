@@ -118,7 +118,13 @@ def _material(request: Request, notes: list[str]) -> tuple[Material, dict[str, d
         made = videos_of_run(request.run, request.out / "videos", request.processes, request.protocol.max_seconds)
         notes += [*made.notes, *(f"{item.what} is left out: {item.reason}" for item in made.left_out)]
         speed = {name: value for name, value in made.speed.items() if value is not None}
-        material = Material({"model": made.model}, made.reference, made.sounds, made.mismatched, made.codec_spec)
+        material = Material(
+            {"model": made.model},
+            reference=made.reference,
+            sounds=made.sounds,
+            mismatched=made.mismatched,
+            codec_spec=made.codec_spec,
+        )
         return material, {"model": speed}
     assert request.generated is not None
     reference = find_videos(request.reference) if request.reference else {}

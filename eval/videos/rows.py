@@ -11,7 +11,7 @@ what has another's sound are made from the methods' own videos: a portrait of th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +59,7 @@ class Material:
 
     methods: Mapping[str, Videos]
     reference: Videos = field(default_factory=dict)
+    _: KW_ONLY
     others: Videos = field(default_factory=dict)
     sounds: Videos = field(default_factory=dict)
     mismatched: Videos = field(default_factory=dict)

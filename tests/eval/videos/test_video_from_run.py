@@ -4,8 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from video_support import PROTOCOL, two_extractors
 
 from moda.errors import UserError
+from moda.eval.videos.evaluate import Request, evaluate
+from moda.eval.videos.extractors.networks import Networks
 from moda.eval.videos.from_run import RunSettings, videos_of_run
 from moda.eval.videos.reading.source import open_source
 from moda.files import sha256_of
@@ -72,3 +75,22 @@ def test_a_single_clip_has_no_control(made):
 def test_a_data_set_without_video_is_named(tiny_dataset: Path, make_run, tmp_path: Path):
     with pytest.raises(UserError, match="holds no video and sound.*protocol=motion"):
         videos_of_run(RunSettings(make_run(tiny_dataset), steps=1, device="cpu"), tmp_path / "videos")
+
+
+def test_a_run_is_evaluated_beside_the_truth_and_the_controls(
+    made, filmed_dataset: Path, make_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("moda.eval.videos.evaluate.build_extractors", lambda *_: two_extractors("cpu"))
+    monkeypatch.setattr("moda.eval.videos.rows.build", lambda spec: None)  # a ceiling needs faces
+    settings = RunSettings(make_run(filmed_dataset), steps=1, device="cpu")
+    request = Request(PROTOCOL, {}, Networks(), tmp_path / "out", run=settings)
+    found = evaluate(request)
+    assert [row.name for row in found.rows] == ["ground_truth", "reencoded", "static", "mismatched_audio", "model"]
+    assert not found.unpaired
+    keys = {item.key for item in found.rows[0].items}
+    for row in found.rows:
+        assert {item.key for item in row.items} == keys and not row.left_out
+        assert len(found.found[row.name]) == len(keys) > 1
+    truth, mismatched = found.rows[0], found.rows[3]
+    assert all(item.sound and item.sound.suffix == ".wav" for item in truth.items)
+    assert all("mismatched_audio" in str(item.video) for item in mismatched.items)
