@@ -1,5 +1,6 @@
 """How few steps are enough: the motion metrics of a run by solver, grid and number of steps, against many steps."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ COMPARED = (
     "lip_correlation", "jaw_correlation", "audio_visual_correlation", "frechet_motion", "diversity", "motion_range",
     "lip_range", "smoothness",
 )  # fmt: skip
+WIDE = 200  # columns of the table in a file, which has no width of its own
 
 
 @dataclass(frozen=True)
@@ -133,4 +135,4 @@ def print_steps(found: Sequence[Measured]) -> None:
         cells = [number(measured.scores[name], 3) if name in measured.scores else "–" for name in names]
         most = f"{worst:.1%} {name}" if name and measured is not found[0] else "reference"
         view.add_row(measured.sampling.title(), str(measured.passes), *cells, number(measured.distance, 3), most)
-    Console().print(view)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(view)
