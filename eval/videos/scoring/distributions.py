@@ -90,12 +90,14 @@ def distance_scores(
     """``label``, its KID and its extrapolation to infinitely many features.
 
     paired: whether the reference's clips are those of the row, and are drawn together. fewest: a caution
-    stands beside a distance from fewer features. Empty where either has no features.
+    stands beside a distance from fewer features. Empty where either has no features, undefined with a single one.
     """
     if not len(row) or not len(reference):
         return {}
     ours, theirs = row.moments, reference.moments
     count = min(ours.count, theirs.count)
+    if count < 2:
+        return {label: Score(None, caution=f"{label}: {count} feature has no covariance; give more or longer clips")}
     value = frechet_distance(ours, theirs)
     cautions = [too_few(count, ours.dimensions, label) or ""]
     if count < fewest:
@@ -115,8 +117,9 @@ def distance_scores(
         # of a set with itself it is negative: every feature meets its own copy
         (a, clips_a), (b, clips_b) = row.thinned(MOST_FOR_KID), reference.thinned(MOST_FOR_KID)
         kernel = kernel_distance(a, b, clips_a=clips_a, clips_b=clips_b)
-        spread = (kernel.value - 1.96 * kernel.error, kernel.value + 1.96 * kernel.error)
-        scores[f"KID {label}"] = Score(1000 * kernel.value, (1000 * spread[0], 1000 * spread[1]), len(row))
+        margin = 1.96 * kernel.error  # NaN of a single clip
+        spread = (1000 * (kernel.value - margin), 1000 * (kernel.value + margin)) if np.isfinite(margin) else None
+        scores[f"KID {label}"] = Score(1000 * kernel.value, spread, len(row))
     if extrapolate and min(len(row), len(reference)) >= FEWEST_TO_EXTRAPOLATE:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -131,6 +134,8 @@ def distance_difference(
 ) -> Interval | None:
     """First minus second, over the clips that all have; None for fewer than two."""
     if not (len(first) and len(second) and len(reference)):
+        return None
+    if min(features.moments.count for features in (first, second, reference)) < 2:
         return None
     keys = first.keys & second.keys & (reference.keys if paired else first.keys)
     basis = leading_components([first.moments, second.moments, reference.moments])

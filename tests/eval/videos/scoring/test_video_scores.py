@@ -92,6 +92,17 @@ def test_one_common_clip_has_a_distance_and_no_interval() -> None:
     one = FeatureSet(clips(count=1).clips, "image")
     found = distance_scores(clips(count=3, seed=1), one, "FID", **SETTINGS)["FID"]
     assert found.value is not None and found.interval is None
+    alone = distance_scores(FeatureSet(clips(count=3, seed=1).clips[2:], "image"), one, "FID", **SETTINGS)
+    assert alone["KID FID"].value is not None and alone["KID FID"].interval is None
+
+
+def test_a_single_feature_has_no_distance_and_says_so() -> None:
+    one, many = clips(count=1, frames=1), clips(seed=1)
+    for pair in ((one, many), (many, one), (one, one)):
+        found = distance_scores(*pair, "FVD", **SETTINGS)
+        assert found["FVD"].value is None and "1 feature has no covariance" in found["FVD"].caution
+        assert len(found) == 1
+    assert distance_difference(one, many, many, paired=False, resamples=200, seed=0) is None
 
 
 def test_the_difference_of_two_methods_has_its_sign() -> None:
