@@ -41,5 +41,6 @@ def test_a_thousand_clips_take_no_more_memory_than_a_hundred(settings: PrepareSe
     packed = resident()
     assert isinstance(manifest, DatasetManifest) and sum(shard.num_samples for shard in manifest.shards) == 1000
     print(f"{held[99]:.0f} MB after 100 videos, {held[999]:.0f} after 1000, {packed:.0f} when they are packed")
-    assert np.median(held[-20:]) - np.median(held[90:110]) < 8
+    # 900 clips' sound alone is 28 MB, their frames ten times that; what the allocator has not given back varies by a few
+    assert np.median(held[-20:]) - np.median(held[90:110]) < 20
     assert packed - held[-1] < 64
