@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from sampler_support import IDENTITY, REST, STATISTICS, Oracle, audio_is_motion, features, oracle_sampler
+from sampler_support import IDENTITY, REST, STATISTICS, Oracle, audio_is_motion, features, oracle_sampler, real_sampler
 
 from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
-from moda.generation.emotion import parse_emotions
+from moda.generation.emotion import NONE, parse_emotions
 from moda.generation.sampler import MotionSampler
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
@@ -37,6 +37,23 @@ def test_each_condition_has_its_own_scale():
     motion = np.concatenate(list(sampler.sample(features(5), IDENTITY, 0, REST, guidance=scales, steps=1)))
     np.testing.assert_allclose(STATISTICS.normalize(motion), 2 * 3 + 4 * 0.5, atol=1e-5)
     assert sampler.network.calls[-1]["batch"] == 3  # type: ignore[index]
+
+
+def test_an_emotion_left_open_costs_no_pass_and_changes_nothing():
+    sampler, scales = real_sampler("motion"), {"audio": 1.2, "emotion": 2.0}
+    sizes = []
+    sampler.network.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+
+    def sampled(*emotions):
+        speech, identities, rests, seeds = ([value] * len(emotions) for value in (features(9), IDENTITY, REST, 0))
+        return sampler.sample_batch(speech, identities, emotions, rests, seeds, guidance=scales)
+
+    both = sampled(NONE, 2)  # one of them asks
+    assert set(sizes) == {2 * 3}
+    sizes.clear()
+    alone = sampled(NONE)
+    assert set(sizes) == {2}
+    np.testing.assert_allclose(alone[0], both[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])

@@ -11,7 +11,7 @@ equal scales, and one more unless the first scale is 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -44,6 +44,10 @@ class Guidance:
         low, high = self.interval
         if not 0 <= low < high <= 1:
             raise UserError(f"flow.guidance_interval={list(self.interval)}: needs 0 <= low < high <= 1")
+
+    def without(self, name: str) -> "Guidance":
+        """The same field with one pass less, where no row has condition ``name``: both sides of its step are equal."""
+        return replace(self, scales={other: scale for other, scale in self.scales.items() if other != name})
 
     @property
     def _runs(self) -> list[tuple[float, int]]:

@@ -205,6 +205,8 @@ class MotionSampler:
         """Sample window k of all clips that have one, then yield (clip, final frames); k = 0, 1, ..."""
         sigmas = self.flow.grid(self.flow.steps if steps is None else steps)
         guided = self.flow.guidance_of(guidance)
+        if all(span.emotion.index == self.network.num_emotions for request in requests for span in request.emotions):
+            guided = guided.without("emotion")
         clips = [self._start(request) for request in requests]
         for window in range(max((clip.windows for clip in clips), default=0)):
             active = [index for index, clip in enumerate(clips) if clip.windows > window]
