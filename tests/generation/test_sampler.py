@@ -157,6 +157,16 @@ def test_windows_start_from_the_same_noise_where_they_overlap(overlap):
     assert abs(torch.cat(noise).std() - 1) < 0.05
 
 
+def test_noise_comes_again_after_its_period():
+    sampler = oracle_sampler(lambda noisy_motion, **_: 2 * noisy_motion, steps=1)  # shows twice the noise
+    given = ([features(100)], [IDENTITY], [0], [REST], [7])
+    (again,), (never,) = sampler.sample_batch(*given, noise_period=3), sampler.sample_batch(*given)
+    later = 3 * 12  # frames, windows being 16 long and overlapping by 4
+    np.testing.assert_allclose(again[4:60], again[4 + later : 60 + later], atol=1e-5)
+    np.testing.assert_array_equal(again[:later], never[:later])
+    assert np.abs(never[4:60] - never[4 + later : 60 + later]).mean() > 0.5
+
+
 def test_steps_are_taken_as_asked():
     sampler = oracle_sampler(audio_is_motion)
     list(sampler.sample(features(5), IDENTITY, 0, REST, steps=4))

@@ -135,13 +135,17 @@ class MotionSampler:
         lengths: Sequence[int] | None = None,
         controls: Sequence[Controls | None] | None = None,
         exact: bool = True,
+        noise_period: int | None = None,
     ) -> list[np.ndarray]:
-        """Whole clips (T_i, D), window by window together; each equals ``sample`` with its seed to rounding."""
+        """Whole clips (T_i, D), window by window together; each equals ``sample`` with its seed to rounding.
+
+        noise_period: so many windows later the same noise comes again, for comparing what a clip does at two times.
+        """
         nothing = [None] * len(audio)
         columns = (audio, identities, emotions, rests, seeds, lengths or nothing, controls or nothing)
         requests = [self._request(*arguments, exact=exact) for arguments in zip(*columns, strict=True)]
         pieces: list[list[np.ndarray]] = [[] for _ in requests]
-        for index, motion in self._finished(requests, steps, guidance):
+        for index, motion in self._finished(requests, steps, guidance, noise_period):
             pieces[index].append(motion)
         return [np.concatenate(parts) for parts in pieces]
 
@@ -185,10 +189,10 @@ class MotionSampler:
         return AskedControls(torch.from_numpy(signals), torch.from_numpy(~given))
 
     def _finished(
-        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
+        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None, noise_period: int | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip, frames as they become final), or whole clips where the published ways change those."""
-        parts = self._run(requests, steps, guidance)
+        parts = self._run(requests, steps, guidance, noise_period)
         if not self.published.whole_clip:
             yield from parts
             return
@@ -200,7 +204,7 @@ class MotionSampler:
 
     @torch.inference_mode()
     def _run(
-        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
+        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None, noise_period: int | None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Sample window k of all clips that have one, then yield (clip, final frames); k = 0, 1, ..."""
         sigmas = self.flow.grid(self.flow.steps if steps is None else steps)
@@ -210,7 +214,7 @@ class MotionSampler:
         clips = [self._start(request) for request in requests]
         for window in range(max((clip.windows for clip in clips), default=0)):
             active = [index for index, clip in enumerate(clips) if clip.windows > window]
-            samples = self._sample_window([clips[index] for index in active], window, sigmas, guided)
+            samples = self._sample_window([clips[index] for index in active], window, sigmas, guided, noise_period)
             for index, tokens in zip(active, samples, strict=True):
                 clip = clips[index]
                 yield index, self._decode(clip, self._advance(clip, tokens, window), window == clip.windows - 1)
@@ -224,13 +228,19 @@ class MotionSampler:
         return Progress(request, windows, token.expand(self.shown, -1), None, token, len(token), request.frames)
 
     def _sample_window(
-        self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, guidance: Guidance
+        self,
+        clips: Sequence[Progress],
+        window: int,
+        sigmas: torch.Tensor,
+        guidance: Guidance,
+        noise_period: int | None,
     ) -> torch.Tensor:
         """(B, W, C) tokens of window number ``window``."""
         shape, shared = (self.window, self.channels), 0 if self.published.fresh_noise else self.overlap
-        noise = torch.stack([window_noise(clip.request.seed, window, shape, shared) for clip in clips]) * self.alive
+        noise = torch.stack([window_noise(clip.request.seed, window, shape, shared, noise_period) for clip in clips])
+        noise = (noise * self.alive).to(self.device)
         velocity = guide(self.conditions.velocity(clips, window), guidance)
-        tokens = self.flow.solver(velocity, noise.to(self.device), sigmas)
+        tokens = self.flow.solver(velocity, noise, sigmas)
         if self.published.smooth_windows:
             layout = self.statistics.layout
             smooth = np.stack([smooth_pose(motion, layout) for motion in tokens.cpu().numpy()])
@@ -273,14 +283,16 @@ class MotionSampler:
         return self.controls.impose(frames, {name: values[rows] for name, values in clip.request.imposed.items()})
 
 
-def window_noise(seed: int, window: int, shape: tuple[int, int], shared: int = 0) -> torch.Tensor:
+def window_noise(
+    seed: int, window: int, shape: tuple[int, int], shared: int = 0, period: int | None = None
+) -> torch.Tensor:
     """Standard normal noise (W, C) that is a function of (seed, window) alone: made on the CPU, whatever the batch.
 
-    Its first ``shared`` rows, at most half, are the last of the window before.
+    Its first ``shared`` rows, at most half, are the last of the window before. After ``period`` windows it repeats.
     """
-    noise = _drawn(seed, window, shape)
+    noise = _drawn(seed, window % (period or window + 1), shape)
     if window and shared:
-        noise[:shared] = _drawn(seed, window - 1, shape)[-shared:]
+        noise[:shared] = _drawn(seed, (window - 1) % (period or window), shape)[-shared:]
     return noise
 
 
