@@ -43,6 +43,14 @@ def test_a_variants_own_settings_take_the_place_of_those_of_all() -> None:
     assert fewer.evaluate == ("rows=[model]", "steps=4", "clips=5") and fewer.train == plain.train
 
 
+def test_settings_of_all_evaluations_are_typed_as_those_of_trainings_are() -> None:
+    plain, _, fewer = (found := study(("evaluate.clips=4", "evaluate.seeds=1", "trainer.max_steps=7"))).variants
+    assert plain.evaluate == ("rows=[model]", "clips=4", "seeds=1")
+    assert set(fewer.evaluate) == {"rows=[model]", "seeds=1", "steps=4", "clips=5"}
+    trainings = [*found.first.values(), *found.trials()]
+    assert not any("evaluate" in text or "seeds" in text for trial in trainings for text in trial.overrides)
+
+
 def test_variants_that_differ_in_their_evaluation_share_their_trainings() -> None:
     found = study()
     assert [trial.axes for trial in found.trials()] == [

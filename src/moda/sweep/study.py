@@ -60,8 +60,8 @@ class Study:
     def of(cls, value: Mapping[str, Any], directory: str | Path, typed: Sequence[str] = ()) -> "Study":
         """The study that ``value`` describes, in a sweep's ``directory``.
 
-        typed: overrides for all trainings (of those that come first, without settings of the model); a
-        variant's own go before them. Raises UserError for what does not describe a study.
+        typed: overrides for all trainings (of those that come first, without settings of the model), and with
+        ``evaluate.`` before them for all evaluations; a variant's own go before them. Raises UserError for what does not describe a study.
         """
         settings = _checked(value)
         variants = tuple(_variant(name, own, settings, typed) for name, own in settings["variants"].items())
@@ -70,7 +70,8 @@ class Study:
         if unknown := sorted(needed - settings["first"].keys()):
             known = ", ".join(settings["first"]) or "none"
             raise UserError(f"study: {{{unknown[0]}}} is no training of study.first, which has {known}")
-        shared = [text for text in typed if key_of(parse([text])[0]).split(".")[0] not in OF_VARIANTS]
+        of_training, _ = _parted(typed)
+        shared = [text for text in of_training if key_of(parse([text])[0]).split(".")[0] not in OF_VARIANTS]
         first = {name: Trial({"first": name}, _merged(settings["first"][name], shared)) for name in sorted(needed)}
         named = settings["reference"]
         if named is not None and named not in settings["variants"]:
@@ -126,10 +127,20 @@ def _checked(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _variant(name: str, own: Sequence[str] | None, settings: Mapping[str, Any], typed: Sequence[str]) -> Variant:
-    own = tuple(own or ())
-    train = [text for text in own if not text.startswith(OF_EVALUATION)]
-    evaluate = [text.removeprefix(OF_EVALUATION) for text in own if text.startswith(OF_EVALUATION)]
-    return Variant(name, _merged(settings["base"], typed, train), _merged(settings["evaluate"], evaluate), own)
+    (typed_train, typed_evaluate), (train, evaluate) = _parted(typed), _parted(own or ())
+    return Variant(
+        name,
+        _merged(settings["base"], typed_train, train),
+        _merged(settings["evaluate"], typed_evaluate, evaluate),
+        tuple(own or ()),
+    )
+
+
+def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of trainings, and those of evaluations as ``moda evaluate`` takes them."""
+    train = [text for text in overrides if not text.startswith(OF_EVALUATION)]
+    evaluate = [text.removeprefix(OF_EVALUATION) for text in overrides if text.startswith(OF_EVALUATION)]
+    return train, evaluate
 
 
 def _chosen(variants: tuple[Variant, ...], only: Sequence[str] | None) -> tuple[Variant, ...]:
