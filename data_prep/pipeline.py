@@ -18,6 +18,7 @@ from typing import Any
 from moda.data.schema import MANIFEST_NAME, DatasetManifest
 from moda.data_prep import launch
 from moda.data_prep.corpora import get_corpus
+from moda.data_prep.deny import denied_speakers, deny_notes, read_deny_list
 from moda.data_prep.extract import Extractor
 from moda.data_prep.pack import pack, without_repeats
 from moda.data_prep.pictures import pictures_of
@@ -27,7 +28,7 @@ from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
 from moda.data_prep.sources import Source, find_sources, read_labels
 from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
-from moda.data_prep.splits import denied_speakers, read_deny_list, split_speakers
+from moda.data_prep.splits import split_speakers
 from moda.data_prep.tasks import WORK, WorkFolder, WorkList, is_same, plan_tasks, run_task
 from moda.errors import UserError
 
@@ -135,6 +136,7 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
             raise UserError(f"{source.name} was not read, or has changed since; run the same command again")
         labels = read_labels(source, settings.speaker_from)
         new.append(VideoRecord(source.name, source.digest, item, labels))
+    said = [*known.records.values(), *new]
     new = without_repeats(new, known.records)
     if known.manifest is None and not any(record.item.clips for record in new):
         print("\n".join(rejection_lines(new)))
@@ -145,11 +147,14 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
         new = join_speakers(new, known.records.values(), recognizer.apart)
     new = pictures_of(new, work.path / "videos")
     everything = [*known.records.values(), *new]
-    splits = _splits(settings, everything, known.manifest)
+    deny = frozenset() if settings.splits.deny is None else read_deny_list(settings.splits.deny)
+    splits = _splits(settings, everything, denied_speakers(said, everything, deny), known.manifest)
     manifest = pack(settings, models, request, new, splits, work.path / "videos", known.manifest)
     everything = list({record.digest: record for record in everything}.values())
     alike = alike_across(everything, splits, recognizer.apart) if recognizer is not None else []
-    report = describe(request, everything, manifest, [*models.networks.notes, *alike_notes(alike)])
+    report = describe(
+        request, everything, manifest, [*models.networks.notes, *deny_notes(said, deny), *alike_notes(alike)]
+    )
     write_report(settings.out, report, everything)
     manifest.save(settings.out)
     shutil.rmtree(work.path)
@@ -219,13 +224,10 @@ def _missing(sources: Sequence[Source], known: Known) -> list[Source]:
 
 
 def _splits(
-    settings: PrepareSettings, records: Sequence[VideoRecord], before: DatasetManifest | None
+    settings: PrepareSettings, records: Sequence[VideoRecord], denied: Sequence[str], before: DatasetManifest | None
 ) -> dict[str, list[str]]:
     s = settings.splits
-    used = [(record.labels.speaker, record.file) for record in records if record.item.clips]
+    speakers = {record.labels.speaker for record in records if record.item.clips}
     pinned = {split: list(names) for split, names in s.pinned.items()}
-    if s.deny is not None:
-        pinned["test"] = [*pinned.get("test", []), *denied_speakers(used, read_deny_list(s.deny))]
-    return split_speakers(
-        {speaker for speaker, _ in used}, s.val, s.test, pinned, s.seed, s.expert, before.splits if before else None
-    )
+    pinned["test"] = [*pinned.get("test", []), *denied]
+    return split_speakers(speakers, s.val, s.test, pinned, s.seed, s.expert, before.splits if before else None)

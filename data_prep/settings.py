@@ -17,7 +17,7 @@ APART = ("source", "out", "launcher", "workers", "tasks", "stall_seconds")
 
 @dataclass
 class SplitSettings:
-    """Arguments of ``splits.split_speakers``; deny: a text file, see ``splits.read_deny_list``."""
+    """Arguments of ``splits.split_speakers``; deny: a text file, see ``deny.read_deny_list``."""
 
     val: float = 0.1
     test: float = 0.1

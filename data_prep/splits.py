@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
 
 from moda.data.schema import SPLITS
 from moda.errors import UserError
@@ -49,30 +48,6 @@ def split_speakers(
         raise UserError("splits.pinned leaves no speaker to train on; pin fewer of them to the others")
     found = {split: sorted(s for s in speakers if chosen[s] == split) for split in SPLITS}
     return {split: names for split, names in found.items() if names}
-
-
-def read_deny_list(path: str | Path) -> frozenset[str]:
-    """Names of those who must not be trained on, one a line; what follows a # is a remark.
-
-    A name is a speaker, the path of a video below the source, or the name of its file with or without ending.
-    """
-    try:
-        lines = Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"splits.deny={path} cannot be read ({error}); give a text file with a name on each line"
-        ) from error
-    return frozenset(name for line in lines if (name := line.partition("#")[0].strip()))
-
-
-def denied_speakers(speakers: Iterable[tuple[str, str]], deny: frozenset[str]) -> list[str]:
-    """Of pairs (speaker, video), the speakers that the list names, or of whom it names a video."""
-    denied = set()
-    for speaker, video in speakers:
-        path = PurePosixPath(video)
-        if deny & {speaker, video, path.name, path.stem, str(path.with_suffix(""))}:
-            denied.add(speaker)
-    return sorted(denied)
 
 
 def _pins(pinned: Mapping[str, Iterable[str]], speakers: list[str]) -> dict[str, str]:

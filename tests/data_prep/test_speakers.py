@@ -5,7 +5,7 @@ from moda.data_prep.items import ClipItem, VideoItem
 from moda.data_prep.records import VideoRecord
 from moda.data_prep.sources import Labels
 from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
-from moda.data_prep.splits import denied_speakers, read_deny_list, split_speakers
+from moda.data_prep.splits import split_speakers
 from moda.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -49,23 +49,6 @@ def test_a_held_out_speaker_has_one_line_and_many_have_few():
     assert two.startswith("bob and 2 more (train) and rob (held out) look like one person; ")
     lines = alike_notes([("ann", f"v{index}") for index in range(40)])
     assert len(lines) == 6 and lines[-1] == "35 more held-out speakers look like speakers of train"
-
-
-def test_a_deny_list_keeps_speakers_and_their_videos_out_of_training(tmp_path):
-    (tmp_path / "deny.txt").write_text("# of the published test set\nann\nRD_Radio1_000   # HDTF\n\nx/9.mp4\nnobody\n")
-    deny = read_deny_list(tmp_path / "deny.txt")
-    used = [
-        ("ann", "a/1.mp4"),
-        ("bob", "b/RD_Radio1_000.mp4"),
-        ("bob", "b/2.mp4"),
-        ("cid", "c/1.mp4"),
-        ("dan", "x/9.mp4"),
-    ]
-    assert denied_speakers(used, deny) == ["ann", "bob", "dan"]
-    splits = split_speakers({"ann", "bob", "cid", "dan"}, 0, 0, {"test": denied_speakers(used, deny)})
-    assert splits == {"train": ["cid"], "test": ["ann", "bob", "dan"]}
-    with pytest.raises(UserError, match="splits.deny"):
-        read_deny_list(tmp_path / "missing.txt")
 
 
 def test_speakers_of_a_data_set_that_grows_stay_where_they_are():
