@@ -28,7 +28,8 @@ class FrechetMotion(Metric):
     """Fréchet distance of poses and velocities to the truth of the same clips.
 
     Both are projected on the leading principal components of the truth: at most 32, and at most a
-    tenth of the number of frames. The projection depends on the truth alone, so rows compare.
+    tenth of the number of frames. The projection depends on the truth alone, so rows compare. A clip of a single
+    frame has no velocity and is not counted.
     """
 
     title = "Fréchet motion"
@@ -52,6 +53,9 @@ class _Distributions:
     frames: int = 0  # of the clips, not of the takes: a second seed adds no new truth
 
     def add(self, takes: Sequence[Take]) -> None:
+        takes = [take for take in takes if min(len(take.motion), len(take.truth)) > 1]  # one frame has no velocity
+        if not takes:
+            return
         pairs = [
             (motion_features(take.scaled(take.motion), take.fps), motion_features(take.scaled(take.truth), take.fps))
             for take in takes

@@ -132,6 +132,18 @@ def test_frechet_motion_keeps_as_much_of_many_clips_as_of_a_few():
     assert score.value == pytest.approx(together.value, rel=0.02)  # but for the steps from clip to clip
 
 
+def test_frechet_motion_leaves_out_a_clip_of_a_single_frame():
+    truths = [random_motion(90, seed) for seed in range(3)]
+    whole = [[take(truth + 0.1, truth, key=str(seed))] for seed, truth in enumerate(truths)]
+    many, one = truths[0], truths[0][:1]
+    short = [[take(motion, truth)] for motion, truth in ((one, one), (many, one), (one, many))]
+    scores = [FrechetMotion().score(clips) for clips in (whole, [*whole, *short])]
+    assert scores[0] == scores[1] and scores[1].n == 3
+    beside = [[takes[0], replace(takes[0], motion=takes[0].motion[:1])] for takes in whole]  # one of its two takes
+    assert FrechetMotion().score(beside) == scores[0]
+    assert FrechetMotion().score(short).value is None and FrechetMotion().score([]).value is None
+
+
 def test_diversity_is_the_spread_over_takes():
     truth = random_motion()
     apart = [[take(truth + offset, truth) for offset in (-0.1, 0.1)]]
