@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNDEFINED = "–"
+NO_SCORE = "no score is defined"  # in place of a table
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def number(value: float, digits: int) -> str:
 
 def markdown(tables: Sequence[Table], intervals: bool = True) -> str:
     """All tables as one in Markdown, metrics down and rows across, padded so that it reads well as plain text too."""
+    if not tables:
+        return NO_SCORE
     titles = [title for title, _ in tables[0].rows]
     lines = [["", *titles]]
     for table in tables:

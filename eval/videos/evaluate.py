@@ -10,7 +10,8 @@ import torch
 
 from moda.devices import resolve_device
 from moda.errors import UserError
-from moda.eval.metrics.base import Metric
+from moda.eval.metrics.base import Metric, Score
+from moda.eval.metrics.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.videos.extractors.base import Extractor
 from moda.eval.videos.extractors.networks import Networks, build_extractors
 from moda.eval.videos.from_run import RunSettings, videos_of_run
@@ -94,7 +95,7 @@ def evaluate(request: Request) -> VideoEvaluation:
         unpaired=REFERENCE_SET if material.others else None,
         speed=speed,
     )
-    if not any(scores.rows[row.name] for row in rows if row.kind == "method"):
+    if not any(_is_measured(scores.rows[row.name]) for row in rows if row.kind == "method"):
         raise UserError(f"nothing could be measured: {_first_reason(rows, found)}")
     identities = {extractor.name: extractor.identity() for extractor in extractors}
     notes += _notes_on_videos(rows, found)
@@ -162,6 +163,11 @@ def _notes_on_videos(rows: Sequence[Row], found: Mapping[str, Sequence[Measured]
                 f"{'; '.join(lengths[:8])}{' and more' if len(lengths) > 8 else ''}"
             )
     return notes
+
+
+def _is_measured(scores: Mapping[str, Score]) -> bool:
+    """Whether any number was read off the videos; speed is told beside them."""
+    return any(score.value is not None for name, score in scores.items() if name not in SPEED_COLUMNS)
 
 
 def _first_reason(rows: Sequence[Row], found: Mapping[str, Sequence[Measured]]) -> str:

@@ -151,3 +151,17 @@ def test_every_fault_is_named_and_the_rest_is_scored(folders: Path, monkeypatch,
             if name != "beat_alignment":  # a share of all beats
                 assert found["value"] == pytest.approx(np.mean(list(found["per_clip"].values()))), name
     assert (row["clips_used"], row["clips_left_out"]) == (len(seen) + 1, 7)  # pictures of the faceless clip too
+
+
+def test_nothing_but_garbage_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    def build(networks, protocol, device):
+        return [MeanExtractor(), MeanExtractor("identity", label="CSIM")]
+
+    monkeypatch.setattr(evaluate, "build_extractors", build)
+    (tmp_path / "made").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"made/{name}.mp4").write_text("no video, whatever its name")
+    (tmp_path / "made/speed.json").write_text('{"real_time_factor": 0.4}')  # is told, not measured
+    assert main(["evaluate", f"generated={tmp_path / 'made'}", f"out={tmp_path / 'out'}"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "nothing could be measured" in error and "made a: " in error and "not a video" in error and "\n" not in error
