@@ -11,6 +11,8 @@ import numpy as np
 from moda.eval.intervals import mean_interval
 from moda.eval.takes import Take
 
+RESAMPLES = 2000  # of the bootstrap, where nothing else is asked for
+
 
 @dataclass(frozen=True)
 class Column:
@@ -50,8 +52,8 @@ class Tally(Protocol):
         """One clip's takes (one a seed, or one a derangement), at least one."""
         ...
 
-    def score(self, seed: int = 0) -> Score:
-        """Of all clips so far; ``seed`` is the bootstrap's."""
+    def score(self, seed: int = 0, resamples: int = RESAMPLES) -> Score:
+        """Of all clips so far; ``seed`` and ``resamples`` are the bootstrap's."""
         ...
 
 
@@ -82,13 +84,15 @@ class Metric(ABC):
         return score_all({"": self}, clips, seed=seed)[""]
 
 
-def score_all(metrics: Mapping[str, Metric], clips: Iterable[Sequence[Take]], *, seed: int = 0) -> dict[str, Score]:
+def score_all(
+    metrics: Mapping[str, Metric], clips: Iterable[Sequence[Take]], *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Score]:
     """Every metric's score of one row. ``clips`` is gone through once and may be a generator; clips without takes are skipped."""
     tallies = {name: metric.tally() for name, metric in metrics.items()}
     for takes in clips:
         for tally in tallies.values() if takes else ():
             tally.add(takes)
-    return {name: tally.score(seed) for name, tally in tallies.items()}
+    return {name: tally.score(seed, resamples) for name, tally in tallies.items()}
 
 
 class ClipMetric(Metric):
@@ -116,11 +120,11 @@ class _Values:
     def add(self, takes: Sequence[Take]) -> None:
         self.by_clip[takes[0].key] = self.metric.of_clip(takes)
 
-    def score(self, seed: int = 0) -> Score:
-        return mean_score(self.by_clip, seed=seed)
+    def score(self, seed: int = 0, resamples: int = RESAMPLES) -> Score:
+        return mean_score(self.by_clip, seed=seed, resamples=resamples)
 
 
-def mean_score(by_clip: Mapping[str, float], *, seed: int = 0) -> Score:
+def mean_score(by_clip: Mapping[str, float], *, seed: int = 0, resamples: int = RESAMPLES) -> Score:
     """The mean of the clips whose value is finite, with its bootstrap interval."""
     by_clip = {key: value for key, value in by_clip.items() if np.isfinite(value)}
     if not by_clip:
@@ -130,5 +134,5 @@ def mean_score(by_clip: Mapping[str, float], *, seed: int = 0) -> Score:
         return Score(float(values[0]), None, 1, by_clip, "a single clip")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the caution says it
-        found = mean_interval(values, seed=seed)
+        found = mean_interval(values, resamples=resamples, seed=seed)
     return Score(found.value, (found.low, found.high), found.n, by_clip, found.caution)

@@ -8,7 +8,7 @@ import numpy as np
 
 from moda.eval.distances import frechet_distance
 from moda.eval.intervals import frechet_interval, leading_components
-from moda.eval.metrics.base import Metric, Score
+from moda.eval.metrics.base import RESAMPLES, Metric, Score
 from moda.eval.moments import Moments
 from moda.eval.takes import Take
 
@@ -70,7 +70,7 @@ class _Distributions:
         self.clips += 1
         self.frames += len(takes[0].truth)
 
-    def score(self, seed: int = 0) -> Score:
+    def score(self, seed: int = 0, resamples: int = RESAMPLES) -> Score:
         kept = min(MAX_DIMENSIONS, self.frames // FRAMES_PER_DIMENSION)
         if kept < 1:
             return Score(None)
@@ -83,5 +83,5 @@ class _Distributions:
             return Score(value, None, self.clips, caution="a single clip")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the caution says it
-            interval = frechet_interval(motions, truths, seed=seed)
+            interval = frechet_interval(motions, truths, resamples=resamples, seed=seed)
         return Score(value, (max(interval.low, 0.0), interval.high), self.clips, caution=interval.caution)

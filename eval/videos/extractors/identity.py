@@ -12,6 +12,7 @@ from moda.eval.networks.recognition import Recognition, aligned
 from moda.eval.videos.extractors.base import Arrays
 from moda.eval.videos.extractors.sampled_faces import FRAMES, SampledFaces
 from moda.eval.videos.measure import Measured
+from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.reading.view import View
 from moda.face.landmarker import FaceLandmarker
 
@@ -57,7 +58,7 @@ class _Faces:
         return {"embeddings": self.network.embed(self.faces.finish())}
 
 
-def identity_score(clips: Sequence[Measured], truth: Mapping[str, Measured], label: str, seed: int) -> Score:
+def identity_score(clips: Sequence[Measured], truth: Mapping[str, Measured], label: str, protocol: Protocol) -> Score:
     """Mean over the frames of a clip of their likeness to the first face of the truth; the mean over clips.
 
     Without any truth, to the clip's own first face: whether the person stays who it was.
@@ -70,7 +71,7 @@ def identity_score(clips: Sequence[Measured], truth: Mapping[str, Measured], lab
             faces = ours["embeddings"] if truth else ours["embeddings"][1:]  # the first is like itself
             if len(faces):
                 per_clip[clip.key] = float(likeness(faces, theirs["embeddings"][0], label == "CSIM").mean())
-    return mean_score(per_clip, seed=seed)
+    return mean_score(per_clip, seed=protocol.seed, resamples=protocol.resamples)
 
 
 def likeness(embeddings: np.ndarray, anchor: np.ndarray, cosine: bool) -> np.ndarray:

@@ -68,12 +68,12 @@ def score(
                 if reference and name in labels and not (row.name == reference and unpaired):
                     into |= _distances(row, clips, found[reference], name, labels[name], protocol)
             if "sync" in labels:
-                into |= sync_scores(clips, protocol.seed)
+                into |= sync_scores(clips, protocol)
             if "identity" in labels:
                 name = "identity" if truth else "identity_kept"
-                into |= {name: identity_score(clips, truth, labels["identity"], protocol.seed)}
+                into |= {name: identity_score(clips, truth, labels["identity"], protocol)}
             if statistics:
-                into |= _take_scores(row, clips, truth, metrics, statistics, protocol.seed)
+                into |= _take_scores(row, clips, truth, metrics, statistics, protocol)
             into |= {name: Score(value, n=1) for name, value in (speed or {}).get(row.name, {}).items()}
             advance(1, row.title)
         _differences(
@@ -97,7 +97,7 @@ def _distances(
     )  # fmt: skip
 
 
-def sync_scores(clips: Sequence[Measured], seed: int = 0) -> dict[str, Score]:
+def sync_scores(clips: Sequence[Measured], protocol: Protocol) -> dict[str, Score]:
     """Sync columns; a clip is the mean of its tracks, weighted by their frames. Clips without a track have none."""
     per_clip: dict[str, dict[str, float]] = {name: {} for name in ("sync_c", "sync_d", "offset", "within")}
     for clip in clips:
@@ -112,15 +112,17 @@ def sync_scores(clips: Sequence[Measured], seed: int = 0) -> dict[str, Score]:
         }
         for name, of_tracks in values.items():
             per_clip[name][clip.key] = float(np.average(of_tracks, weights=arrays["frames"]))
-    return {name: mean_score(values, seed=seed) for name, values in per_clip.items() if values}
+    drawn = {"seed": protocol.seed, "resamples": protocol.resamples}
+    return {name: mean_score(values, **drawn) for name, values in per_clip.items() if values}
 
 
 def _take_scores(
     row: Row, clips: Sequence[Measured], truth: Mapping[str, Measured], metrics: Mapping[str, Metric],
-    statistics: MotionStatistics, seed: int,
+    statistics: MotionStatistics, protocol: Protocol,
 ) -> dict[str, Score]:  # fmt: skip
     usable = {name: metric for name, metric in metrics.items() if truth or not metric.needs_truth}
-    found = score_all(usable, _takes(row, clips, truth, statistics), seed=seed)
+    takes = _takes(row, clips, truth, statistics)
+    found = score_all(usable, takes, seed=protocol.seed, resamples=protocol.resamples)
     return {name: score for name, score in found.items() if score.value is not None}
 
 

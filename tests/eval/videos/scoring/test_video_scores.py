@@ -1,6 +1,7 @@
 import json
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +9,18 @@ import torch
 from video_support import PROTOCOL, measured
 
 from moda.errors import UserError
+from moda.eval import intervals
+from moda.eval.metrics.frechet import FrechetMotion
+from moda.eval.metrics.lag import Lag
 from moda.eval.tables import UNDEFINED, tables_of
 from moda.eval.videos.extractors.identity import identity_score
+from moda.eval.videos.measure import Item
 from moda.eval.videos.report.compare import merge_results
 from moda.eval.videos.report.latex import latex
+from moda.eval.videos.rows import Row
 from moda.eval.videos.scoring import distributions
 from moda.eval.videos.scoring.distributions import FeatureSet, distance_difference, distance_scores
-from moda.eval.videos.scoring.scores import sync_scores
+from moda.eval.videos.scoring.scores import score, sync_scores
 
 SETTINGS = {"paired": True, "resamples": 200, "seed": 0, "extrapolate": False}
 
@@ -122,19 +128,52 @@ def test_tracks_weigh_by_their_frames_and_a_clip_without_one_is_left_out() -> No
         measured("a", sync=sync([0, -4], [6.0, 2.0], [300, 100])),
         measured("b", sync=sync([1], [4.0], [100])),
         measured("c", sync="no face track"),
-    ])  # fmt: skip
+    ], PROTOCOL)  # fmt: skip
     assert found["sync_c"].per_clip == {"a": 5.0, "b": 4.0} and found["sync_c"].value == 4.5 and found["sync_c"].n == 2
     assert found["offset"].per_clip == {"a": 1.0, "b": 1.0} and found["within"].per_clip == {"a": 0.75, "b": 1.0}
-    assert sync_scores([measured("c", sync="no face track")]) == {}
+    assert sync_scores([measured("c", sync="no face track")], PROTOCOL) == {}
 
 
 def test_without_a_truth_identity_is_kept_or_lost_since_the_first_frame() -> None:
     turned = measured("a", identity={"embeddings": np.array([[1.0, 0], [1, 0], [0, 1]])})
     truth = {"a": measured("a", identity={"embeddings": np.array([[0.0, 1]])})}
-    assert identity_score([turned], truth, "CSIM", 0).value == pytest.approx(1 / 3)
-    assert identity_score([turned], {}, "CSIM", 0).value == pytest.approx(1 / 2)
+    assert identity_score([turned], truth, "CSIM", PROTOCOL).value == pytest.approx(1 / 3)
+    assert identity_score([turned], {}, "CSIM", PROTOCOL).value == pytest.approx(1 / 2)
     alone = measured("b", identity={"embeddings": np.array([[1.0, 0]])})
-    assert identity_score([alone, measured("c", identity="no face")], {}, "CSIM", 0).value is None
+    assert identity_score([alone, measured("c", identity="no face")], {}, "CSIM", PROTOCOL).value is None
+
+
+def whole(key: str, seed: int):
+    """A clip with a bit of everything."""
+    rng = np.random.default_rng(seed)
+    lips = rng.normal(size=30)
+    faces = {"motion": rng.normal(size=(30, 59)), "lips": lips, "lip_landmarks": lips, "shape": lips}
+    return measured(
+        key, image={"features": rng.normal(size=(30, 4))}, identity={"embeddings": rng.normal(size=(3, 4))},
+        sync=sync([0], [6.0], [30]), faces=faces,
+    )  # fmt: skip
+
+
+def test_one_setting_rules_every_bootstrap(monkeypatch) -> None:
+    asked = []
+    draw = intervals.resample_counts
+    monkeypatch.setattr(
+        intervals, "resample_counts", lambda n, resamples, seed: asked.append(resamples) or draw(n, resamples, seed)
+    )
+    items = [Item(key, Path("none.mp4")) for key in "abc"]
+    rows = [
+        Row("ground_truth", "truth", "reference", items),
+        Row("x", "x", "method", items),
+        Row("y", "y", "method", items),
+    ]
+    found = {row.name: [whole(item.key, seed) for item in items] for seed, row in enumerate(rows)}
+    metrics = {"lag": Lag(), "frechet_motion": FrechetMotion()}
+    scores = score(
+        rows, found, replace(PROTOCOL, resamples=123), metrics, {"image": "FID", "identity": "CSIM", "sync": ""}
+    )
+    with_interval = {name for name, one in scores.rows["x"].items() if one.interval}
+    assert with_interval >= {"FID", "identity", "sync_c", "within", "lag", "frechet_motion"} and scores.differences
+    assert set(asked) == {123}
 
 
 def results(method: str, value: float, **more) -> dict:
