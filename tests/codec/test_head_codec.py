@@ -14,8 +14,10 @@ from moda.codec.head.mesh import load_mesh
 from moda.codec.head.pose import measure_pose, similarity
 from moda.codec.head.renderer import rest_motion
 from moda.errors import UserError
+from moda.motion.controls import ControlSpace, measure
 from moda.motion.layout import get_layout
 from moda.motion.rotation import rotation_matrix
+from moda.motion.statistics import MotionStatistics
 
 LAYOUT = get_layout("head59")
 JAW, CLOSE, BLINK = (LAYOUT.index(name) for name in ("jawOpen", "mouthClose", "eyeBlinkLeft"))
@@ -67,6 +69,16 @@ def test_decode_undoes_encode(codec, seed):
     assert np.corrcoef(codec.lip_aperture(remeasured), codec.lip_aperture(motion))[0, 1] > 0.95
     assert np.abs(remeasured - measured)[:, LAYOUT.groups["rotation"]].mean() < 1.5
     assert np.abs(remeasured - measured)[:, LAYOUT.index("scale")].mean() < 0.03
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_eyes_that_are_asked_to_turn_are_seen_to_turn(codec, seed):
+    statistics = MotionStatistics(LAYOUT, rest_motion(), np.full(59, 0.2), 100)
+    portrait = codec.portrait(f"head:{seed}")
+    asked = np.array([[0.0, -30.0], [0.0, 30.0]])
+    motion = ControlSpace(["gaze"], statistics).impose(np.tile(portrait.rest, (2, 1)), {"gaze": asked})
+    seen = measure("gaze", codec.encode(codec.decode(portrait, motion)).motion, statistics)
+    assert seen[1, 1] - seen[0, 1] > 35  # of 60: the landmarker makes little of small turns
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -47,6 +47,8 @@ def test_what_is_measured_encodes_to_what_training_sees(layout):
     s = statistics(layout)
     space = ControlSpace(["distance", "pose", "gaze"], s)
     motion = s.denormalize(np.random.default_rng(1).normal(0, 0.2, (50, layout.dim))).astype(np.float32)
+    if layout is HEAD:
+        motion[:, layout.groups["expression"]] = motion[:, layout.groups["expression"]].clip(0, 1)
     asked = {name: space.measure(name, motion) for name in space.channels}
     signals, given = space.encode(asked, 50)
     assert signals.shape == (50, 6) and signals.dtype == np.float32 and given.all()
@@ -107,3 +109,21 @@ def test_imposing_gives_exactly_what_was_asked_and_changes_nothing_else(layout):
     np.testing.assert_allclose(space.measure("distance", made), space.measure("distance", motion))
     lips = list(layout.subsets["lips"])
     np.testing.assert_array_equal(made[:, lips], motion[:, lips])
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3, 1.0])
+def test_eyes_are_turned_by_curves_that_a_face_can_show(start):
+    eyes = {name: start for name in HEAD.names if name.startswith("eyeLook")}
+    space = ControlSpace(["gaze"], statistics())
+    asked = np.array([[0.0, 15.0], [-20.0, -30.0], [0.0, 0.0]])
+    made = space.impose(motion_with(**eyes), {"gaze": asked})
+    curves = made[:, [HEAD.index(name) for name in eyes]]
+    assert curves.min() >= 0 and curves.max() <= 1
+    np.testing.assert_allclose(space.measure("gaze", made), asked, atol=1e-3)
+
+
+def test_eyes_are_not_asked_to_turn_further_than_they_can():
+    space = ControlSpace(["gaze"], statistics())
+    space.encode({"gaze": np.full((4, 2), 35.0)}, 4)
+    with pytest.raises(UserError, match="gaze asks for 50 degrees; eyes turn by 35 at most"):
+        space.encode({"gaze": np.full((4, 2), -50.0)}, 4)

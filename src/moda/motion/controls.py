@@ -15,6 +15,7 @@ from moda.motion.layout import MotionLayout
 from moda.motion.statistics import DEAD_STD, MotionStatistics
 
 EYE_DEGREES = 35.0  # turn of an eye at a full eyeLook curve
+ROUNDS = 60  # each takes away at least a quarter of what is missing, where it can be reached
 EYE_UNIT = 1e-3  # LivePortrait: shift of the eyes' keypoints for one unit of its direction sliders
 
 
@@ -88,17 +89,25 @@ class ControlSpace:
             values = np.asarray(asked[name], np.float64)
             if values.shape != (frames, count) or not np.isfinite(values).all():
                 raise UserError(f"control {name} has shape {values.shape}, or holds NaN; expected {(frames, count)}")
+            if (
+                _curves(name, self.statistics.layout).any()
+                and (most := np.abs(values).max(initial=0)) > EYE_DEGREES + 0.01
+            ):
+                raise UserError(f"control {name} asks for {most:g} degrees; eyes turn by {EYE_DEGREES:g} at most")
             parts.append((self._from_user(name, values) - self._centre(name)) / _divisor(self._spread[name]))
         given = np.array([name in asked for name in self.channels], bool)
         return np.concatenate(parts, axis=1).astype(np.float32), given
 
     def impose(self, motion: np.ndarray, asked: Mapping[str, np.ndarray]) -> np.ndarray:
-        """(n, D) motion in the layout's units, changed as little as gives it the values (n, k) asked for."""
+        """(n, D) motion in the layout's units, changed little so that it has the values (n, k) asked for.
+
+        Curves stay within 0 and 1: what a face cannot do would be lost when it is rendered. So eyes turn by
+        ``EYE_DEGREES`` at most.
+        """
         motion = np.asarray(motion, np.float64)
         for name, values in asked.items():
-            rows = self._directions[name]
-            missing = self._from_user(name, np.asarray(values, np.float64)) - motion @ rows.T
-            motion = motion + missing @ np.linalg.pinv(rows).T
+            wanted = self._from_user(name, np.asarray(values, np.float64))
+            motion = _reach(motion, self._directions[name], wanted, _curves(name, self.statistics.layout))
         return motion.astype(np.float32)
 
     def _centre(self, name: str) -> np.ndarray:
@@ -113,9 +122,9 @@ class ControlSpace:
 
 
 def measure(name: str, motion: np.ndarray, statistics: MotionStatistics) -> np.ndarray:
-    """(T, D) motion in the layout's units to a control's values (T, k) in the user's."""
+    """(T, D) motion in the layout's units to a control's values (T, k) in the user's, as a face will show it."""
     rows = directions(name, statistics.layout)
-    values = np.asarray(motion, np.float64) @ rows.T
+    values = _within(np.asarray(motion, np.float64), _curves(name, statistics.layout)) @ rows.T
     return rows @ statistics.mean / values if name == "distance" else values
 
 
@@ -144,6 +153,23 @@ def _gaze(layout: MotionLayout) -> np.ndarray:
             down[layout.index(f"expression{keypoint}Y")] = 0.5 / EYE_UNIT
             left[layout.index(f"expression{keypoint}X")] = -0.5 / EYE_UNIT
     return np.stack([down, left])
+
+
+def _curves(name: str, layout: MotionLayout) -> np.ndarray:
+    """(D,) bool: the dimensions of a control that are curves from 0 to 1."""
+    return (directions(name, layout) != 0).any(0) & (name == "gaze" and layout.name == "head59")
+
+
+def _within(motion: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    return np.where(curves, motion.clip(0, 1), motion)
+
+
+def _reach(motion: np.ndarray, rows: np.ndarray, wanted: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """Alternating projections onto what has the values ``wanted`` (n, k) and onto what curves can be."""
+    back = np.linalg.pinv(rows).T
+    for _ in range(ROUNDS if curves.any() else 1):
+        motion = _within(motion + (wanted - motion @ rows.T) @ back, curves)
+    return motion
 
 
 def _divisor(spread: np.ndarray) -> np.ndarray:
