@@ -97,6 +97,6 @@ def test_a_flow_can_be_sampled_otherwise():
 
 def test_guidance_is_read_from_text():
     assert parse_guidance("1.5") == 1.5 and parse_guidance("audio=2, emotion=1") == {"audio": 2.0, "emotion": 1.0}
-    for text in ("much", "audio=", "audio=2,3"):
+    for text in ("much", "audio=", "audio=2,3", "audio=2, audio=3"):
         with pytest.raises(UserError, match="cannot be read; give"):
             parse_guidance(text)

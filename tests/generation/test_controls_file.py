@@ -79,6 +79,8 @@ def test_files_of_another_kind_are_refused(tmp_path):
         read(tmp_path, "x", name="look.txt")
     with pytest.raises(UserError, match="cannot be read"):
         read(tmp_path, "not a zip", name="look.npz")
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path, "PK\x03\x04 and no more", name="cut.npz")
 
 
 def test_values_far_beyond_training_are_warned_of(tmp_path):

@@ -80,7 +80,10 @@ def parse_guidance(text: str) -> Scale:
     try:
         if "=" not in text:
             return float(text)
-        pairs = dict(part.split("=", 1) for part in text.split(","))
-        return {name.strip(): float(value) for name, value in pairs.items()}
+        pairs = [part.split("=", 1) for part in text.split(",")]
+        scales = {name.strip(): float(value) for name, value in pairs}
+        if len(scales) < len(pairs):
+            raise ValueError("a condition comes twice")
+        return scales
     except ValueError as error:
         raise UserError(f"guidance {text!r} cannot be read; give 1.5, or audio=2,emotion=1.5") from error

@@ -12,6 +12,7 @@ import csv
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -113,13 +114,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         if "motion" in found:
             return found
         return {name: np.asarray(value, np.float64) for name, value in found.items()}
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        AttributeError,
-    ) as error:  # zipfile's own error is an OSError or these
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, BadZipFile) as error:
         raise UserError(
             f"controls {path} cannot be read ({str(error).splitlines()[0]:.100}); write it again"
         ) from error
