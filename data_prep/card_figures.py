@@ -18,6 +18,7 @@ class Values:
 
 def histograms(rows: Sequence[Values]) -> str:
     """One small histogram for each, three in a row; the outermost 0.5 % at both ends are drawn at the edge."""
+    rows = [row for row in rows if len(row.values)]
     if not rows:
         return ""
     from matplotlib import rc_context

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+SAME_CONTENT = "it has the same content as "  # and the other file: why a copy is refused
+
 
 @dataclass(frozen=True)
 class ClipItem:

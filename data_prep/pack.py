@@ -12,7 +12,7 @@ import numpy as np
 from moda.data.schema import SPLITS, ClipRecord, DatasetManifest, Shard
 from moda.data.writer import Sample, dataset_fingerprint, plan_shards, write_shard
 from moda.data_prep.extract import Extractor
-from moda.data_prep.items import ClipItem
+from moda.data_prep.items import SAME_CONTENT, ClipItem
 from moda.data_prep.records import VideoRecord, write_records
 from moda.data_prep.settings import FPS, PrepareSettings
 from moda.errors import UserError
@@ -81,7 +81,7 @@ def without_repeats(records: Sequence[VideoRecord], known: Mapping[str, VideoRec
     for record in records:
         content = record.item.sha256
         if record.item.clips and (other := first.setdefault(content, record.file)) != record.file:
-            item = replace(record.item, clips=[], rejected=f"it has the same content as {other}")
+            item = replace(record.item, clips=[], rejected=f"{SAME_CONTENT}{other}")
             record = replace(record, item=item, pictures={})
         kept.append(record)
     return kept

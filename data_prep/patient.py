@@ -1,4 +1,4 @@
-"""Frames of the videos that decord gives up on, through PyAV: slower, but in order up to the damage."""
+"""Frames through PyAV, in order up to the damage: of all frames faster than decord, of a few in the middle slower."""
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from moda.errors import UserError
 
 
 class PatientReader:
-    """The same as ``FrameReader``, for videos that are damaged, and for sound ones that decord 3.4 fails on.
+    """The same as ``FrameReader``, for whole videos, damaged ones, and sound ones that decord 3.4 fails on.
 
     Reads one frame after the other without looking ahead, so that every frame before the first
     damaged packet is there, each time the same. ``num_frames`` becomes smaller when it gets there.

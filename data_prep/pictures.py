@@ -1,6 +1,7 @@
 """Small pictures of a few clips, and of videos that were refused, for the pages that show a data set."""
 
 import base64
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from moda.data_prep.items import SAME_CONTENT
+
 if TYPE_CHECKING:
     from moda.data_prep.records import VideoRecord
 
@@ -18,6 +21,8 @@ SIDE = 128  # pixels
 MOST = 240  # clips of one run that are shown
 OF_A_REASON = 12  # refused videos that are shown for one reason
 REFUSED = "refused.jpg"  # beside item.json, of a video without a clip
+
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRecord]":
@@ -41,10 +46,11 @@ def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRe
 
 
 def kind_of(record: "VideoRecord", reason: str | None = None) -> str:
-    """A reason without its numbers, under which it is counted; by default why nothing of the video is used."""
+    """A reason without its numbers and names, under which it is counted; by default why nothing of the video is used."""
     if reason is None:
         reason = (record.item.left_out or [record.item.rejected or ""])[0]
-    return "".join("0" if character.isdigit() else character for character in reason.split(" s: ", 1)[-1])
+    reason = reason.split(" s: ", 1)[-1]
+    return SAME_CONTENT if reason.startswith(SAME_CONTENT) else NUMBER.sub("0", reason)
 
 
 def small_picture(frame: np.ndarray) -> np.ndarray:
