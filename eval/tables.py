@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isnan
+from typing import Any, TypeGuard
 
 UNDEFINED = "–"
 NO_SCORE = "no score is defined"  # in place of a table
@@ -33,7 +34,7 @@ def tables_of(results: Mapping[str, Any]) -> list[Table]:
         names = [
             name
             for name, metric in metrics.items()
-            if metric["group"] == group and any(_score(row, name)["value"] is not None for row in rows.values())
+            if metric["group"] == group and any(is_defined(_score(row, name)["value"]) for row in rows.values())
         ]
         body = [
             (row["title"], [_cell(_score(row, name), metrics[name]["digits"]) for name in names])
@@ -49,12 +50,20 @@ def _score(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _cell(score: Mapping[str, Any], digits: int) -> Cell:
-    if score["value"] is None:
+    if not is_defined(score["value"]):
         return Cell(UNDEFINED)
-    if score["interval"] is None:
-        return Cell(number(score["value"], digits))
-    low, high = (number(edge, digits) for edge in score["interval"])
-    return Cell(number(score["value"], digits), f"{low} to {high}")
+    return Cell(number(score["value"], digits), " to ".join(edges(score, digits)))
+
+
+def is_defined(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number to print and to rank."""
+    return value is not None and not isnan(value)
+
+
+def edges(score: Mapping[str, Any], digits: int) -> list[str]:
+    """Both ends of a score's interval as text; empty where there is none."""
+    interval = score["interval"] or ()
+    return [number(edge, digits) for edge in interval] if all(map(is_defined, interval)) else []
 
 
 def number(value: float, digits: int) -> str:
@@ -66,12 +75,12 @@ def markdown(tables: Sequence[Table], intervals: bool = True) -> str:
     """All tables as one in Markdown, metrics down and rows across, padded so that it reads well as plain text too."""
     if not tables:
         return NO_SCORE
-    titles = [title for title, _ in tables[0].rows]
+    titles = [_escaped(title) for title, _ in tables[0].rows]
     lines = [["", *titles]]
     for table in tables:
         for index, metric in enumerate(table.header):
             texts = (_text(cells[index], intervals) for _, cells in table.rows)
-            lines.append([metric["title"] + (f" ({metric['unit']})" if metric["unit"] else ""), *texts])
+            lines.append([_title(metric), *texts])
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles) + 1)]
     lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
     return "\n".join(
@@ -84,10 +93,18 @@ def markdown(tables: Sequence[Table], intervals: bool = True) -> str:
 
 def markdown_of_rows(table: Table, intervals: bool = True) -> str:
     """One table in Markdown, its rows down and metrics across, for many rows."""
-    titles = [metric["title"] + (f" ({metric['unit']})" if metric["unit"] else "") for metric in table.header]
+    titles = [_title(metric) for metric in table.header]
     lines = [["", *titles], ["---", *("--:" for _ in titles)]]
-    lines += [[title, *(_text(cell, intervals) for cell in cells)] for title, cells in table.rows]
+    lines += [[_escaped(title), *(_text(cell, intervals) for cell in cells)] for title, cells in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _title(metric: Mapping[str, Any]) -> str:
+    return _escaped(metric["title"] + (f" ({metric['unit']})" if metric["unit"] else ""))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", r"\|")  # a bare one ends the cell
 
 
 def _text(cell: Cell, intervals: bool) -> str:

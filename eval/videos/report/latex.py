@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moda.eval.tables import UNDEFINED, number
+from moda.eval.tables import UNDEFINED, edges, is_defined, number
 
 SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
            "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "∞": r"$_\infty$", "°": r"$^\circ$", "≤": r"$\leq$",
+           "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}",
            "·": r"$\cdot$", "⁻": "$^{-}$", "³": "$^{3}$", "×": r"$\times$", "σ": r"$\sigma$", "–": "--"}  # fmt: skip
 ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}
 
@@ -15,7 +16,7 @@ def latex(results: Mapping[str, Any]) -> str:
     """The table of a results.json: one row a row, intervals small below, ranks among methods alone."""
     metrics = {
         name: metric for name, metric in results["metrics"].items()
-        if any(row["scores"].get(name, {}).get("value") is not None for row in results["rows"].values())
+        if any(is_defined(row["scores"].get(name, {}).get("value")) for row in results["rows"].values())
     }  # fmt: skip
     heads = [escape(m["title"]) + ARROWS.get(m["better"], "") for m in metrics.values()]
     lines = [
@@ -44,7 +45,7 @@ def _ranks(results: Mapping[str, Any], name: str, better: str) -> dict[str, int]
         return {}
     values = {
         key: row["scores"][name]["value"] for key, row in results["rows"].items()
-        if row.get("kind") == "method" and row["scores"].get(name, {}).get("value") is not None
+        if row.get("kind") == "method" and is_defined(row["scores"].get(name, {}).get("value"))
     }  # fmt: skip
     if len(values) < 2:
         return {}
@@ -52,14 +53,12 @@ def _ranks(results: Mapping[str, Any], name: str, better: str) -> dict[str, int]
 
 
 def _cell(score: Mapping[str, Any] | None, digits: int, rank: int | None) -> str:
-    if score is None or score["value"] is None:
+    if score is None or not is_defined(score["value"]):
         return escape(UNDEFINED)
     text = number(score["value"], digits)
     text = {0: rf"\textbf{{{text}}}", 1: rf"\underline{{{text}}}"}.get(-1 if rank is None else rank, text)
-    if score["interval"] is None:
-        return text
-    low, high = (number(edge, digits) for edge in score["interval"])
-    return rf"{text} {{\scriptsize [{low}, {high}]}}"
+    interval = edges(score, digits)
+    return rf"{text} {{\scriptsize [{', '.join(interval)}]}}" if interval else text
 
 
 def escape(text: str) -> str:
