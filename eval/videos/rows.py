@@ -80,7 +80,7 @@ def make_rows(material: Material, folder: Path, protocol: Protocol, *, processes
     mismatched = _mismatched(basis, material, folder, seed)
     name = "ground_truth" if material.reference else REFERENCE_SET
     truth = [Row(name, TITLES[name], "reference", real)] if real else []
-    return [*truth, *controls, *([mismatched] if mismatched else []), *methods]
+    return [*truth, *controls, mismatched, *methods]
 
 
 def _method_row(name: str, videos: Videos, material: Material) -> Row:
@@ -107,23 +107,32 @@ def _real(material: Material) -> list[Item]:
     return [Item(key, material.reference[key], material.sounds.get(key), material.reference[key]) for key in wanted]
 
 
-def _basis(material: Material) -> list[Item]:
-    """What the controls of the methods' clips are made from: their reference, or without one all methods' videos."""
+def _basis(material: Material) -> list[tuple[str, Item]]:
+    """What the controls of the methods' clips are made from, each with its clip.
+
+    That is their reference, or without one all methods' videos.
+    """
     if material.reference:
-        return _real(material)
+        return [(item.key, item) for item in _real(material)]
     return [
-        Item(f"{key}@{name}", path) for name, videos in material.methods.items() for key, path in sorted(videos.items())
+        (clip, Item(f"{clip}@{name}", path))
+        for name, videos in material.methods.items()
+        for clip, path in sorted(videos.items())
     ]
 
 
 def _made(
-    real: Sequence[Item], basis: Sequence[Item], material: Material, folder: Path, protocol: Protocol, processes: int
+    real: Sequence[Item],
+    basis: Sequence[tuple[str, Item]],
+    material: Material,
+    folder: Path,
+    protocol: Protocol,
+    processes: int,
 ) -> list[Row]:
     """The rows of controls that are videos of their own."""
     codec = build(dict(material.codec_spec)) if material.codec_spec and real else None
-    if not material.reference:  # methods animate the same portrait: one still of each clip
-        basis = list({_clip_of(item.key): item for item in reversed(basis)}.values())[::-1]
-    kinds = {"reencoded": real, "codec_ceiling": real if codec else (), "static": basis}
+    stills = list(dict(reversed(basis)).values())[::-1]  # methods animate the same portrait: one of each clip
+    kinds = {"reencoded": real, "codec_ceiling": real if codec else (), "static": stills}
     kinds = {kind: items for kind, items in kinds.items() if items}
     rows: dict[str, tuple[list[Item], dict[str, str]]] = {kind: ([], {}) for kind in kinds}
     plans: list[tuple[Item, Control]] = []
@@ -148,7 +157,7 @@ def _made(
     return [Row(kind, TITLES[kind], "control", items, left_out) for kind, (items, left_out) in rows.items()]
 
 
-def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: int) -> Row | None:
+def _mismatched(basis: Sequence[tuple[str, Item]], material: Material, folder: Path, seed: int) -> Row:
     name, title = "mismatched_audio", TITLES["mismatched_audio"]
     if material.mismatched:
         items = [
@@ -157,35 +166,23 @@ def _mismatched(basis: Sequence[Item], material: Material, folder: Path, seed: i
         return Row(name, title, "control", items)
     sources: dict[str, VideoSource] = {}
     left_out: dict[str, str] = {}
-    for item in basis:
+    for _, item in basis:
         try:
             source = open_source(item.video, item.sound)
             source.audio()  # nobody can be given a silent clip's sound
             sources[item.key] = source
         except UserError as error:
             left_out[item.key] = str(error)
-    able = [item for item in basis if item.key in sources]
-    voices = [_voice(item.key, sources[item.key]) for item in able]
-    pairings = derangements(voices, 1, seed)
-    if not pairings:
-        return None
+    able = [(clip, item) for clip, item in basis if item.key in sources]
+    # clips of one name say the same, whichever method made them
+    voices = [Voice(clip, f"{clip}.mp4", sources[item.key].num_frames) for clip, item in able]
+    pairings = derangements(voices, 1, seed) or [range(len(able))]  # a single clip has its own sound alone
     items = []
-    for item, giver in zip(able, pairings[0], strict=True):
-        other = able[giver]
-        if voices[giver].source == _voice(item.key, sources[item.key]).source:
+    for (clip, item), giver in zip(able, pairings[0], strict=True):
+        others_clip, other = able[giver]
+        if others_clip == clip:
             left_out[item.key] = "there is no clip with another sound to give it"
             continue
         sound = write_other_sound(folder, item.key, sources[other.key], sources[item.key].num_frames)
         items.append(Item(item.key, item.video, sound, item.box_of))
-    return Row(name, title, "control", items, left_out) if items or left_out else None
-
-
-def _voice(key: str, source: VideoSource) -> Voice:
-    """Clips of one name say the same, whichever method made them."""
-    clip = _clip_of(key)
-    return Voice(clip, f"{clip}.mp4", source.num_frames)
-
-
-def _clip_of(key: str) -> str:
-    """The clip of a control's key, which names the method too where there is no reference."""
-    return key.partition("@")[0]
+    return Row(name, title, "control", items, left_out)
