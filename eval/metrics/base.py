@@ -36,6 +36,7 @@ class Score:
 
     value: None where undefined (a motionless row correlates with nothing). interval: 95 %. n: clips it
     rests on. per_clip: key of a clip to its value, where clips have one. caution: why not to trust it.
+    n_of: what else it rests on, as {"features": 3600, "reference_features": 4000} of a distance or {"tracks": 12}.
     """
 
     value: float | None
@@ -43,6 +44,7 @@ class Score:
     n: int = 0
     per_clip: Mapping[str, float] = field(default_factory=dict)
     caution: str = ""
+    n_of: Mapping[str, int] = field(default_factory=dict)
 
 
 class Tally(Protocol):

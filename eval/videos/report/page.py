@@ -17,6 +17,7 @@ from moda.eval.videos.measure import Item
 from moda.eval.videos.reading.source import open_source
 from moda.eval.videos.reading.view import square
 from moda.eval.videos.report.figures import sync_curves
+from moda.eval.videos.report.footnotes import cautions_of, counts_of
 from moda.eval.videos.rows import Row
 from moda.generation.contact_sheet import contact_sheet
 
@@ -60,7 +61,8 @@ def page_of(evaluation: VideoEvaluation, results: Mapping[str, Any]) -> str:
             worst=_worst(evaluation),
             sheets=_sheets(evaluation),
             differences=_differences(results),
-            cautions=_cautions(results),
+            cautions=cautions_of(results),
+            used=_used(results),
             per_clip=_per_clip(results),
         )
     )
@@ -155,16 +157,14 @@ def _differences(results: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
     return found
 
 
-def _cautions(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(caution, the columns and rows it is about), each said once."""
-    found: dict[str, list[str]] = {}
-    for row in results["rows"].values():
-        for name, score in row["scores"].items():
-            if score["caution"]:
-                found.setdefault(score["caution"], []).append(f"{row['title']}: {results['metrics'][name]['title']}")
-    return [
-        (caution, ", ".join(where[:6]) + (" and more" if len(where) > 6 else "")) for caution, where in found.items()
+def _used(results: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Header and lines of the table of what each row's scores are made of."""
+    counts = counts_of(results)
+    header = list(dict.fromkeys(what for row in counts.values() for what in row))
+    lines = [
+        (title, [f"{row[what]:,}" if what in row else UNDEFINED for what in header]) for title, row in counts.items()
     ]
+    return header, lines
 
 
 def _per_clip(results: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -96,8 +96,10 @@ def distance_scores(
         return {}
     ours, theirs = row.moments, reference.moments
     count = min(ours.count, theirs.count)
+    n_of = {"features": ours.count, "reference_features": theirs.count}
     if count < 2:
-        return {label: Score(None, caution=f"{label}: {count} feature has no covariance; give more or longer clips")}
+        caution = f"{label}: {count} feature has no covariance; give more or longer clips"
+        return {label: Score(None, caution=caution, n_of=n_of)}
     value = frechet_distance(ours, theirs)
     cautions = [too_few(count, ours.dimensions, label) or ""]
     if count < fewest:
@@ -112,7 +114,7 @@ def distance_scores(
             interval = frechet_interval(row.projected(basis, keys), other, resamples=resamples, seed=seed).around(value)
         cautions.append(interval.caution)
     bounds = (max(interval.low, 0.0), interval.high) if interval else None
-    scores = {label: Score(value, bounds, len(row), caution="; ".join(filter(None, cautions)))}
+    scores = {label: Score(value, bounds, len(row), caution="; ".join(filter(None, cautions)), n_of=n_of)}
     if count > 1 and {clip.sha256 for clip in row.usable} != {clip.sha256 for clip in reference.usable}:
         # of a set with itself it is negative: every feature meets its own copy
         (a, clips_a), (b, clips_b) = row.thinned(MOST_FOR_KID), reference.thinned(MOST_FOR_KID)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -100,10 +100,12 @@ def _distances(
 def sync_scores(clips: Sequence[Measured], protocol: Protocol) -> dict[str, Score]:
     """Sync columns; a clip is the mean of its tracks, weighted by their frames. Clips without a track have none."""
     per_clip: dict[str, dict[str, float]] = {name: {} for name in ("sync_c", "sync_d", "offset", "within")}
+    tracks = 0
     for clip in clips:
         arrays = clip.get("sync")
         if arrays is None:
             continue
+        tracks += len(arrays["frames"])
         values = {
             "sync_c": arrays["sync_c"],
             "sync_d": arrays["sync_d"],
@@ -113,7 +115,8 @@ def sync_scores(clips: Sequence[Measured], protocol: Protocol) -> dict[str, Scor
         for name, of_tracks in values.items():
             per_clip[name][clip.key] = float(np.average(of_tracks, weights=arrays["frames"]))
     drawn = {"seed": protocol.seed, "resamples": protocol.resamples}
-    return {name: mean_score(values, **drawn) for name, values in per_clip.items() if values}
+    found = {name: mean_score(values, **drawn) for name, values in per_clip.items() if values}
+    return {name: replace(score, n_of={"tracks": tracks}) for name, score in found.items()}
 
 
 def _take_scores(

@@ -98,7 +98,11 @@ def test_the_command_scores_every_row_and_the_controls_fall_where_they_must(
     assert "no stand-in for it in a package" in printed and "codec ceiling" in printed
     page = (tmp_path / "out/report.html").read_text()
     assert "data:image/jpeg" in page and 'src="http' not in page and "<script" not in page
-    assert (tmp_path / "out/table.tex").read_text().count(r"\\") >= 8
+    markdown, latex = ((tmp_path / f"out/table.{kind}").read_text() for kind in ("md", "tex"))
+    assert latex.count(r"\\") >= 8
+    for line in ("exact: clips 2, frames 80, features of FD-c 80, features of FD-v 4\n", "caution: 2 clips are few"):
+        assert f"\n  {line}" in printed and f"\n- {line}" in markdown and f"\n% {line}" in latex
+    assert "<th>features of FD-v</th>" in page and rows["exact"]["scores"]["FD-v"]["n_of"]["reference_features"] == 4
 
     # again: everything is cached, and the numbers are the same
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npz")}
@@ -113,6 +117,8 @@ def test_results_go_to_wandb_and_beside_others_measured_alike(heads: Path, tmp_p
     assert run(heads, tmp_path / "one", cache, "wandb=offline") == 0
     (table,) = tmp_path.glob("one/wandb/offline-run-*/files/media/table/scores*.table.json")
     assert [row[0] for row in json.loads(table.read_text())["data"]][-2:] == ["exact", "frozen"]
+    (table,) = tmp_path.glob("one/wandb/offline-run-*/files/media/table/footnotes*.table.json")
+    assert any(line.startswith("exact: clips 2") for [line] in json.loads(table.read_text())["data"])
 
     (tmp_path / "late").mkdir()
     shutil.copytree(heads / "made/frozen", tmp_path / "late/made/slow")

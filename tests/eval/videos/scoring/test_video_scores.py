@@ -35,6 +35,7 @@ def clips(shift: float = 0.0, spread: float = 1.0, *, count: int = 20, frames: i
 def test_a_set_with_itself_is_at_no_distance() -> None:
     scores = distance_scores(clips(), clips(), "FID", **SETTINGS)
     assert scores["FID"].value == pytest.approx(0, abs=1e-9) and scores["FID"].n == 20
+    assert scores["FID"].n_of == {"features": 1000, "reference_features": 1000}
     assert "KID FID" not in scores
 
 
@@ -107,6 +108,7 @@ def test_a_single_feature_has_no_distance_and_says_so() -> None:
     for pair in ((one, many), (many, one), (one, one)):
         found = distance_scores(*pair, "FVD", **SETTINGS)
         assert found["FVD"].value is None and "1 feature has no covariance" in found["FVD"].caution
+        assert 1 in found["FVD"].n_of.values()
         assert len(found) == 1
     assert distance_difference(one, many, many, paired=False, resamples=200, seed=0) is None
 
@@ -130,6 +132,7 @@ def test_tracks_weigh_by_their_frames_and_a_clip_without_one_is_left_out() -> No
         measured("c", sync="no face track"),
     ], PROTOCOL)  # fmt: skip
     assert found["sync_c"].per_clip == {"a": 5.0, "b": 4.0} and found["sync_c"].value == 4.5 and found["sync_c"].n == 2
+    assert all(score.n_of == {"tracks": 3} for score in found.values())
     assert found["offset"].per_clip == {"a": 1.0, "b": 1.0} and found["within"].per_clip == {"a": 0.75, "b": 1.0}
     assert sync_scores([measured("c", sync="no face track")], PROTOCOL) == {}
 
