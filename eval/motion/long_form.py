@@ -26,6 +26,14 @@ COLUMNS = {
         better="0",
         digits=3,
     ),
+    "drift_later": Column(
+        "drift of the spread after the start",
+        f"the same from the second {SECONDS:g} s to the last: the first holds the way from the pose that the clip starts "
+        "from to the model's own",
+        GROUP,
+        better="0",
+        digits=3,
+    ),
     "drift_level": Column(
         "drift of the level",
         f"how far the mean of any group of dimensions moves from the first {SECONDS:g} s to the last, in standard "
@@ -47,7 +55,7 @@ COLUMNS = {
 
 
 def measure_long_form(clips: Sequence[HeldOutClip], settings: Settings, minutes: float) -> dict[str, Score]:
-    """Sample ``minutes`` of each speaker's looped speech and measure the three columns, with intervals over takes.
+    """Sample ``minutes`` of each speaker's looped speech and measure the columns, with intervals over takes.
 
     The noise comes again with the words, so that first and last differ by what went before them alone: with noise of their
     own, sixteen takes differ by more than the tenth that is asked about.
@@ -75,13 +83,17 @@ def measure_long_form(clips: Sequence[HeldOutClip], settings: Settings, minutes:
     settings.advance(len(motions))
     layout, alive = settings.statistics.layout, np.flatnonzero(settings.statistics.alive)
     scaled = np.stack([settings.statistics.normalize(motion)[:, alive] for motion in motions])  # (N, T, D)
-    first, last = Half.of(scaled[:, :part]), Half.of(scaled[:, -part:])
+    first, second, last = (Half.of(scaled[:, begin : begin + part]) for begin in (0, part, total - part))
     groups = [np.isin(alive, dims) for dims in groups_of(layout).values() if np.isin(alive, dims).any()]
     seam, elsewhere = jerk_at_seams(scaled, hop, overlap)
+
+    def spread(before: Half) -> Score:
+        return _score(lambda draw: drift_of_spread(before[draw], last[draw], groups), len(takes), settings.seed)
+
+    later = {"drift_later": spread(second)} if total > 2 * part else {}
     return {
-        "drift_spread": _score(
-            lambda draw: drift_of_spread(first[draw], last[draw], groups), len(takes), settings.seed
-        ),
+        "drift_spread": spread(first),
+        **later,
         "drift_level": _score(lambda draw: drift_of_level(first[draw], last[draw], groups), len(takes), settings.seed),
         "seam_jerk": _score(lambda draw: float(seam[draw].mean() / elsewhere[draw].mean()), len(takes), settings.seed),
     }
