@@ -1,6 +1,7 @@
 """Several results in one table, if they were measured alike."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,47 @@ from moda.eval.videos.report.results import SCHEMA, identity_of
 from moda.files import read_json
 
 LONGEST = 60  # characters of a value in an error
+# parts of a result: what they are in JSON, and what a table reads of each entry
+PARTS: Mapping[str, tuple[type, tuple[str, ...]]] = {
+    "networks": (dict, ()),
+    "provenance": (dict, ()),
+    "metrics": (dict, ("title", "unit", "group", "better", "meaning", "digits")),
+    "rows": (dict, ("title", "kind", "scores")),
+    "clips": (list, ("key", "row", "sha256")),
+}
 
 
 def load_results(path: str | Path) -> dict[str, Any]:
-    """Read a results.json, or that of a folder. Raises UserError for anything else."""
+    """Read a results.json, or that of a folder. Raises UserError for anything else, and for one that lacks a part."""
     path = Path(path)
     path = path / "results.json" if path.is_dir() else path
     results = read_json(path)
-    if (
-        not isinstance(results, dict)
-        or results.get("schema") != SCHEMA
-        or "fingerprint" not in results.get("protocol", {})
-    ):
+    protocol = _part(results, "protocol") if _part(results, "schema") == SCHEMA else None
+    if _part(protocol, "fingerprint") is None:
         raise UserError(f"{path} is no result of videos under a protocol; make it with moda evaluate")
+    if flaw := _flaw(results):
+        raise UserError(f"{path} is not whole: {flaw}; evaluate again")
     return results
+
+
+def _flaw(results: Mapping[str, Any]) -> str | None:
+    """What is missing that ``merge_results`` and the tables read."""
+    for part, (kind, needed) in PARTS.items():
+        found = results.get(part)
+        if not isinstance(found, kind):
+            return f"it has no {part}"
+        for entry, name in product(found.values() if isinstance(found, dict) else found, needed):
+            if _part(entry, name) is None:
+                return f"one of its {part} has no {name}"
+    if _part(results["provenance"], "versions") is None:
+        return "its provenance has no versions"
+    strange = next((clip["row"] for clip in results["clips"] if clip["row"] not in results["rows"]), None)
+    return None if strange is None else f"one of its clips is of a row {strange!r}, which it lacks"
+
+
+def _part(value: Any, name: str) -> Any:
+    """What a JSON object has by that name; None where it is no object or has nothing there."""
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def merge_results(paths: Sequence[str | Path]) -> dict[str, Any]:
