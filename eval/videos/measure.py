@@ -34,7 +34,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of an item. problems: extractor -> why it has nothing. Arrays stay on disk until asked for."""
+    """What is known of an item. problems: extractor -> why it has nothing. Arrays stay on disk until asked for.
+
+    cropped: whether a box around the face was cut out of its frames; else they were used whole.
+    """
 
     key: str
     num_frames: int
@@ -44,6 +47,7 @@ class Measured:
     keys: Mapping[str, Mapping[str, Any]]
     problems: Mapping[str, str] = field(default_factory=dict)
     variable_rate: bool = False
+    cropped: bool = False
 
     def get(self, extractor: str) -> Arrays | None:
         """Its arrays, None where there is a problem with it."""
@@ -96,8 +100,9 @@ def measured(item: Item, plan: Plan) -> Measured:
             problems[name] = "it was not measured"
     source = view.source
     return Measured(
-        item.key, view.num_frames, source.sha256, source.sound_sha256, cache, keys, problems, source.variable_rate
-    )
+        item.key, view.num_frames, source.sha256, source.sound_sha256, cache, keys, problems, source.variable_rate,
+        cropped=view.box is not None,
+    )  # fmt: skip
 
 
 def _is_cached(plan: Plan, item: Item) -> bool:

@@ -36,10 +36,10 @@ def load_results(path: str | Path) -> dict[str, Any]:
 def _flaw(results: Mapping[str, Any]) -> str | None:
     """What is missing that ``merge_results`` and the tables read."""
     for part, (kind, needed) in PARTS.items():
-        found = results.get(part)
-        if not isinstance(found, kind):
+        if not isinstance(results.get(part), kind):
             return f"it has no {part}"
-        for entry, name in product(found.values() if isinstance(found, dict) else found, needed):
+        entries = results[part].values() if kind is dict else results[part]
+        for entry, name in product(entries, needed):
             if _part(entry, name) is None:
                 return f"one of its {part} has no {name}"
     if _part(results["provenance"], "versions") is None:

@@ -12,6 +12,7 @@ from moda.eval.intervals import Interval
 from moda.eval.videos.evaluate import VideoEvaluation
 from moda.eval.videos.measure import Measured
 from moda.eval.videos.report.checks import checks_of
+from moda.eval.videos.report.cropping import notes_on_crops
 from moda.eval.videos.rows import Row
 
 SCHEMA = 1
@@ -55,7 +56,7 @@ def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
             for row in evaluation.rows
             for key, reason in _left_out(row, evaluation.found[row.name])
         ],
-        "notes": evaluation.notes,
+        "notes": [*evaluation.notes, *notes_on_crops(evaluation.rows, evaluation.found)],
     }  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def _clips(evaluation: VideoEvaluation) -> list[dict[str, Any]]:
 def identity_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """What two results must share to stand in one table."""
     reference = sorted(
-        (clip["key"], clip["sha256"])
+        (clip["key"], clip["sha256"], clip.get("sound_sha256"))  # of a run the sound lies beside the video
         for clip in results["clips"]
         if results["rows"][clip["row"]]["kind"] == "reference"
     )

@@ -59,6 +59,13 @@ def test_a_file_that_lacks_a_part_is_named_in_one_line(tmp_path: Path, capsys, c
     assert str(path) in error and said in error and "\n" not in error
 
 
+def test_another_sound_of_the_reference_is_another_reference(tmp_path: Path) -> None:
+    one, two = results("x"), results("y")
+    two["clips"][0]["sound_sha256"] = "2"
+    with pytest.raises(UserError, match="cannot stand in one table: reference is"):
+        merge_results([write(tmp_path, "one", one), write(tmp_path, "two", two)])
+
+
 def test_a_list_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no result of videos under a protocol"):
         merge_results([write(tmp_path, "list", [1])])
