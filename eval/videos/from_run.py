@@ -9,9 +9,9 @@ FOLDER/ground_truth/KEY.mp4        as filmed, bit by bit as the data set holds i
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def videos_of_run(
     root, manifest, notes = find_data(export, settings.run, settings.data, settings.split)
     clips, left_out = _clips(settings, root, manifest)
     clips = [clip.first(max_seconds) for clip in clips]
-    _clear_if_other(folder, _made_from(settings, manifest, clips))
+    _clear_if_other(folder, _made_from(settings, export, manifest, clips))
     codec = load_codec(dict(export.codec_spec), export.codec_fingerprint)
     faces = Faces(codec, root, manifest, settings.split)
     for clip in clips:
@@ -179,27 +179,46 @@ def _video(folder: Path, row: str, clip: HeldOutClip) -> Path:
     return folder / row / f"{clip.key}.mp4"
 
 
-def _made_from(settings: RunSettings, manifest: DatasetManifest, clips: Sequence[HeldOutClip]) -> dict[str, Any]:
-    """What the videos depend on; the export's own file names its weights by their hashes."""
+def _made_from(
+    settings: RunSettings, export: Export, manifest: DatasetManifest, clips: Sequence[HeldOutClip]
+) -> dict[str, Any]:
+    """What the videos depend on, in full also where the run's own is used; the export names its weights by their hashes."""
+    flow = export.flow
     return {
         "export": sha256_of(export_directory(settings.run) / EXPORT_NAME),
         "dataset_fingerprint": manifest.fingerprint,
         "split": settings.split,
         "clips": {clip.key: clip.num_frames for clip in clips},
-        "steps": settings.steps,
-        "guidance": settings.guidance,
+        "steps": settings.steps or flow.steps,
+        "guidance": dict(flow.guidance_of(settings.guidance).scales),
+        "guidance_interval": list(flow.guidance_interval),
+        "solver": _named(flow.solver),
+        "grid": _named(flow.grid),
         "seed": settings.seed,
+        "codec": {"spec": dict(export.codec_spec), "fingerprint": export.codec_fingerprint},
     }
 
 
-def _clear_if_other(folder: Path, made_from: dict[str, Any]) -> None:
+def _named(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function by its name, and what is bound to it."""
+    inner = function.func if isinstance(function, partial) else function
+    bound = function.keywords if isinstance(function, partial) else {}
+    return {"_target_": f"{inner.__module__}.{inner.__qualname__}", **bound}
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """What the videos in ``folder`` were made from, as ``videos_of_run`` has recorded it."""
+    return read_json(folder / RECORD)
+
+
+def _clear_if_other(folder: Path, wanted: dict[str, Any]) -> None:
     """Remove videos that were made from anything else; those of an interrupted attempt at the same are kept."""
     record = folder / RECORD
-    if record.is_file() and read_json(record) != made_from:
+    if record.is_file() and record_of(folder) != wanted:
         for row in ("ground_truth", *PERFORMED):
             shutil.rmtree(folder / row, ignore_errors=True)
         (folder / SPEED).unlink(missing_ok=True)
-    write_json(record, made_from)
+    write_json(record, wanted)
 
 
 def _write_truth(folder: Path, clip: HeldOutClip, faces: Faces) -> None:

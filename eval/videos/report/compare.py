@@ -86,9 +86,10 @@ def merge_results(paths: Sequence[str | Path]) -> dict[str, Any]:
 def _other_meaning(merged: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """The first column of both that measures something else in each."""
     for name in merged["metrics"].keys() & other["metrics"].keys():
-        ours, theirs = (results["metrics"][name]["meaning"] for results in (merged, other))
-        if ours != theirs:
-            return f"metrics.{name}", ours, theirs
+        for what, where in (("meaning", f"metrics.{name}"), ("spec", f"metrics.{name}.spec")):
+            ours, theirs = (results["metrics"][name].get(what) for results in (merged, other))
+            if found := _first_difference(ours, theirs, where):
+                return found
     return None
 
 

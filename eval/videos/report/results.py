@@ -1,24 +1,18 @@
 """results.json: rows by columns, and everything that could change a number."""
 
-import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from moda import __version__
 from moda.eval.intervals import Interval
 from moda.eval.videos.evaluate import VideoEvaluation
 from moda.eval.videos.measure import Measured
 from moda.eval.videos.report.checks import checks_of
 from moda.eval.videos.report.cropping import notes_on_crops
+from moda.eval.videos.report.provenance import provenance_of, spec_of
 from moda.eval.videos.rows import Row
 
 SCHEMA = 1
-PACKAGES = (
-    "torch", "numpy", "scipy", "opencv-python-headless", "decord2", "av", "soxr", "ai-edge-litert", "dlib-bin", "onnxruntime", "hama",
-)  # fmt: skip
 
 
 def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
@@ -28,14 +22,11 @@ def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
         "schema": SCHEMA,
         "protocol": {**request.protocol.to_dict(), "fingerprint": request.protocol.fingerprint},
         "networks": evaluation.identities,
-        "provenance": {
-            "generated": str(request.generated) if request.generated else None,
-            "reference": str(request.reference) if request.reference else None,
-            "run": str(request.run.run) if request.run else None,
-            "unpaired": evaluation.unpaired,
-            "versions": _versions(),
+        "provenance": provenance_of(evaluation),
+        "metrics": {
+            name: asdict(column) | ({"spec": spec_of(metric)} if (metric := request.metrics.get(name)) else {})
+            for name, column in scores.columns.items()
         },
-        "metrics": {name: asdict(column) for name, column in scores.columns.items()},
         "rows": {
             row.name: {
                 "title": row.title,
@@ -58,15 +49,6 @@ def results_of(evaluation: VideoEvaluation) -> dict[str, Any]:
         ],
         "notes": [*evaluation.notes, *notes_on_crops(evaluation.rows, evaluation.found)],
     }  # fmt: skip
-
-
-def _versions() -> dict[str, str]:
-    """Of everything that reads, looks at or counts."""
-    found = {"moda": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):  # what is not installed has not measured
-            found[name] = version(name)
-    return found
 
 
 def _interval(interval: Interval) -> dict[str, Any]:

@@ -66,6 +66,15 @@ def test_another_sound_of_the_reference_is_another_reference(tmp_path: Path) -> 
         merge_results([write(tmp_path, "one", one), write(tmp_path, "two", two)])
 
 
+def test_a_metric_of_other_settings_is_another_column(tmp_path: Path) -> None:
+    one, two = (
+        results(name, metrics={"lag": {**METRIC, "spec": {"_target_": "moda.Lag", "most": most}}})
+        for name, most in (("x", 10), ("y", 5))
+    )
+    with pytest.raises(UserError, match=r"metrics\.lag\.spec\.most is 10 in one and 5 in the other"):
+        merge_results([write(tmp_path, "one", one), write(tmp_path, "two", two)])
+
+
 def test_a_list_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no result of videos under a protocol"):
         merge_results([write(tmp_path, "list", [1])])
