@@ -9,7 +9,7 @@ FOLDER/ground_truth/KEY.mp4        as filmed, bit by bit as the data set holds i
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from moda.eval.motion.protocol import find_data
 from moda.eval.motion.rows import Settings, mismatched_audio, model
 from moda.eval.motion.speed import measure_speed
 from moda.eval.videos.parallel import for_each
+from moda.eval.videos.protocol import check_number
 from moda.eval.videos.reading.folder import Videos
 from moda.files import atomic_path, read_json, sha256_of, write_json
 from moda.flow.guidance import Scale
@@ -57,9 +58,19 @@ class RunSettings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.clips is not None and self.clips < 1:
-            raise UserError(f"clips is {self.clips}; it must be at least 1")
+        for name, least in (("clips", 1), ("steps", 1), ("seed", 0)):
+            if getattr(self, name) is not None or name == "seed":
+                check_number(name, getattr(self, name), whole=True, least=least)
+        for name, scale in _scales(self.guidance).items():
+            check_number(name, scale, whole=False, least=0)
         check_sampling(self.seed, self.steps, self.guidance)
+
+
+def _scales(guidance: Scale | None) -> dict[str, float]:
+    """What a command line calls each scale -> its value."""
+    if isinstance(guidance, Mapping):
+        return {f"guidance.{name}": scale for name, scale in guidance.items()}
+    return {} if guidance is None else {"guidance": guidance}
 
 
 @dataclass(frozen=True)

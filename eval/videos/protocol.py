@@ -1,8 +1,10 @@
 """Everything about an evaluation that could change a number, in one place."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from math import inf
 from typing import Any
 
 from moda.errors import UserError
@@ -10,6 +12,18 @@ from moda.eval.intervals import FEWEST_RESAMPLES
 
 CODE_VERSION = 1  # raise when the same settings would give another number
 CROPS = ("face", "frame")
+
+# setting -> whether it is a whole number, the least and the most that it can be
+NUMBERS: Mapping[str, tuple[bool, float, float]] = {
+    "version": (True, 0, inf), "size": (True, 1, inf), "pad": (True, 1, inf),
+    "margin": (False, 1, inf),  # below it the crop would cut the face
+    "max_seconds": (False, 0.04, inf),  # a frame
+    "sync_min_seconds": (False, 0, inf), "min_track": (True, 1, inf), "min_face": (False, 0, inf),
+    "detector_threshold": (False, 0, 1), "detector_scale": (False, 0.01, 4), "sync_margin": (False, 0, inf),
+    "fid_stride": (True, 1, inf), "fid_frames": (True, 0, inf), "fvd_frames": (True, 1, inf), "fvd_stride": (True, 1, inf),
+    "resamples": (True, FEWEST_RESAMPLES, inf), "seed": (True, 0, inf),
+}  # fmt: skip
+MAY_BE_NONE = ("size", "pad")
 
 
 @dataclass(frozen=True)
@@ -53,19 +67,22 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, kind in NUMBERS.items():  # said now, and not when everything has been measured
+            value = getattr(self, name)
+            if value is not None or name not in MAY_BE_NONE:
+                check_number(f"protocol.{name}", value, *kind)
+        if not isinstance(self.lossy, bool):
+            raise UserError(f"protocol.lossy={shown(self.lossy)}: must be true or false")
+        if self.fps != 25:
+            raise UserError(
+                f"protocol.fps={shown(self.fps)}: SyncNet sees 25 frames a second; other rates are converted"
+            )
         if self.crop not in CROPS:
-            raise UserError(f"protocol.crop={self.crop!r} is none of {', '.join(CROPS)}")
+            raise UserError(f"protocol.crop={shown(self.crop)}: must be one of {', '.join(CROPS)}")
         if self.crop == "face" and self.size is None:
             raise UserError("protocol.crop=face needs protocol.size, the side of the crop in pixels")
-        if self.fps != 25:
-            raise UserError(f"protocol.fps={self.fps}: SyncNet sees 25 frames a second; other rates are converted")
         if self.pad is not None and (self.size is None or self.pad < self.size):
             raise UserError(f"protocol.pad={self.pad} must be at least protocol.size={self.size}")
-        for name in ("fid_stride", "fvd_frames", "fvd_stride", "min_track", "max_seconds"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"protocol.{name}={getattr(self, name)} must be positive")
-        if self.resamples < FEWEST_RESAMPLES:  # said now, and not when everything has been measured
-            raise UserError(f"protocol.resamples={self.resamples} must be at least {FEWEST_RESAMPLES}")
 
     @property
     def max_frames(self) -> int:
@@ -78,3 +95,16 @@ class Protocol:
     def fingerprint(self) -> str:
         """SHA-256 of every setting: protocols of one fingerprint measure alike."""
         return sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def check_number(name: str, value: Any, whole: bool, least: float, most: float = inf) -> None:
+    """Raise UserError unless ``value`` is a finite number, or a whole one, from ``least`` to ``most``."""
+    kinds = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most or value == inf:
+        span = f"from {least:g}" + ("" if most == inf else f" to {most:g}")
+        raise UserError(f"{name}={shown(value)}: must be a {'whole number' if whole else 'finite number'} {span}")
+
+
+def shown(value: Any) -> str:
+    """A setting as it is written on a command line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

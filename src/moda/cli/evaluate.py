@@ -9,6 +9,8 @@ from moda.cli.hydra_app import compose, run_hydra
 
 # settings that only make sense for a run
 OF_A_RUN = {"data": {"path": None}, "split": "test", "clips": 50, "steps": None, "guidance": None, "seed": 0}
+# settings that are paths, names or patterns
+TEXTS = ("generated", "reference", "pattern", "run", "split", "out", "cache", "project")
 
 MOTION = "protocol=motion"
 
@@ -39,7 +41,8 @@ def request_of(values: dict[str, Any]) -> Any:
     from moda.eval.videos.extractors.networks import Networks
     from moda.eval.videos.from_run import RunSettings
 
-    run = values["run"]
+    _check(values)
+    run, devices = values["run"], _devices(values["devices"])
     if run is None and (idle := [name for name, default in OF_A_RUN.items() if values[name] != default]):
         raise UserError(
             f"{', '.join(idle)}: only a run has such settings; leave them out with generated=DIR, or give run=RUN"
@@ -48,7 +51,7 @@ def request_of(values: dict[str, Any]) -> Any:
     if run is not None:
         own = {name: values[name] for name in OF_A_RUN if name != "data"}
         data = values["data"]["path"]
-        settings = RunSettings(Path(run), data=Path(data) if data else None, device=values["devices"][0], **own)
+        settings = RunSettings(Path(run), data=Path(data) if data else None, device=devices[0], **own)
     paths = {name: Path(values[name]) if values[name] else None for name in ("generated", "reference", "cache")}
     name = Path(values["generated"]).resolve().name if values["generated"] else "videos"
     out = Path(values["out"] or (Path(run) / "evaluation" if run else Path("evaluation") / name))
@@ -61,9 +64,35 @@ def request_of(values: dict[str, Any]) -> Any:
         run=settings,
         codec_spec=values["codec"],
         processes=values["processes"],
-        devices=tuple(values["devices"]),
+        devices=devices,
         **paths,
     )
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Raise UserError for a setting of another type, before anything is measured; the rest is checked where it goes."""
+    from moda.errors import UserError
+    from moda.eval.videos.protocol import check_number, shown
+    from moda.eval.videos.report.output import WANDB_MODES
+
+    texts = {"data.path": values["data"]["path"], **{name: values[name] for name in TEXTS}}
+    for name, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{name}={shown(value)}: must be text; put a number or what holds brackets in quotes")
+    if values["wandb"] not in WANDB_MODES:
+        raise UserError(f"wandb={shown(values['wandb'])}: must be one of {', '.join(WANDB_MODES)}")
+    check_number("processes", values["processes"], whole=True, least=1)
+
+
+def _devices(value: Any) -> tuple[str, ...]:
+    """Of ``devices=cpu`` and ``devices=[cuda:0,cuda:1]`` alike."""
+    from moda.errors import UserError
+    from moda.eval.videos.protocol import shown
+
+    devices = [value] if isinstance(value, str) else value
+    if not devices or not isinstance(devices, list) or not all(isinstance(name, str) for name in devices):
+        raise UserError(f"devices={shown(value)}: must be a device or several, as cpu or [cuda:0,cuda:1]")
+    return tuple(devices)
 
 
 def evaluate_motion(config: DictConfig) -> None:
