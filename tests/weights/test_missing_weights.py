@@ -76,7 +76,7 @@ def test_a_missing_file_is_named_with_its_command(part):
 def test_missing_networks_of_the_evaluation_are_named_with_their_command():
     resolved, notes = Networks().resolved()
     assert all(getattr(resolved, role) == STAND_IN for role in OFFICIAL)
-    for weight in OFFICIAL.values():
+    for weight, *_ in OFFICIAL.values():
         assert any(f"moda weights get {weight}" in note for note in notes)
 
 

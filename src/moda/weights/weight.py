@@ -27,6 +27,8 @@ class Weight:
     filename: what it is called in $MODA_WEIGHTS and in the user cache.
     commercial: whether its licence allows commercial use; None where nothing is stated.
     sha256, size: of the file, or of ``probe`` in a directory; None where not yet confirmed.
+    reported: SHA-256 of the official file as many public repositories state it, where ``sha256`` is not confirmed: it
+        tells that file from others, and no file is refused for it.
     source: official page; download: official direct address, None where there is only a package.
     probe: for a directory, the file inside it whose hash stands for its release.
     files: for a directory, what is fetched into it from below ``download``.
@@ -46,6 +48,7 @@ class Weight:
     probe: str | None = None
     files: tuple[str, ...] = ()
     about: int | None = None
+    reported: str | None = None
 
     @property
     def directory(self) -> bool:

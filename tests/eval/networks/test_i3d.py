@@ -82,7 +82,7 @@ def test_a_torchscript_file_of_other_names_runs_only_when_asked_for(tmp_path):
     logits = ScriptedI3D.from_script(path)(torch.full((2, 3, 9, 224, 224), 0.5))["logits"]
     assert torch.allclose(logits, 0.5 * torch.linspace(-1, 1, 400).expand(2, 400), atol=1e-4)
     features = _video(str(path), "cpu", trust_script=True)
-    assert features.label == "FVD" and features.identity()["network"] == "ScriptedI3D"
+    assert features.label == "FD-I3D" and features.identity()["network"] == "ScriptedI3D"
     assert features(torch.zeros(1, 3, 9, 224, 224)).shape == (1, 400)
     torch.jit.save(torch.jit.script(Script(classes=600)), path)
     with pytest.raises(UserError, match=r"returned \(1, 600\)"):

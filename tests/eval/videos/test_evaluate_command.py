@@ -8,13 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from video_support import PROTOCOL
 
 from moda.cli.main import main
 from moda.codec.head.codec import HeadCodec
-from moda.errors import UserError
-from moda.eval.networks import EfficientNetLite0, SyncNet
+from moda.eval.networks import EfficientNetLite0
 from moda.eval.videos.extractors import networks
 from moda.eval.videos.extractors.features import FeatureNetwork, for_physnet
 from moda.generation.video import VideoWriter
@@ -140,33 +137,37 @@ def test_results_go_to_wandb_and_beside_others_measured_alike(heads: Path, tmp_p
     (["generated=none"], "is not a folder"),
     (["generated=x", "split=val", "clips=3"], "split, clips: only a run has such settings"),
     (["generated=x", "protocol=mine"], "Could not find 'protocol/mine'"),
-    (["generated=x", "protocol.crop=half"], "protocol.crop='half' is none of"),
-    (["generated=x", "protocol.resamples=20"], "protocol.resamples=20 must be at least 100"),
-    (["generated=x", "processes=0"], "processes=0 must be at least 1"),
+    (["generated=x", "protocol.crop=half"], "protocol.crop=half: must be one of face, frame"),
+    (["generated=x", "protocol.lossy=maybe"], "protocol.lossy=maybe: must be true or false"),
+    (["generated=x", "protocol.fps=30"], "protocol.fps=30: SyncNet sees 25 frames a second"),
+    (["generated=x", "protocol.fid_stride=foo"], "protocol.fid_stride=foo: must be a whole number from 1"),
+    (["generated=x", "protocol.max_seconds=0.01"], "protocol.max_seconds=0.01: must be a finite number from 0.04"),
+    (["generated=[a]"], 'generated=["a"]: must be text'),
+    (["generated=2024"], "generated=2024: must be text"),
+    (["generated=x", "pattern=[a]"], 'pattern=["a"]: must be text'),
+    (["generated=x", "processes=0"], "processes=0: must be a whole number from 1"),
+    (["generated=x", "processes=1.5"], "processes=1.5: must be a whole number from 1"),
+    (["generated=x", "processes=two"], "processes=two: must be a whole number from 1"),
+    (["generated=x", "devices=[]"], "devices=[]: must be a device or several, as cpu or [cuda:0,cuda:1]"),
+    (["generated=x", "devices=null"], "devices=null: must be a device or several"),
+    (["generated=x", "devices=nowhere"], "device 'nowhere' cannot be used here"),
+    (["generated=none", "wandb=foo"], "wandb=foo: must be one of disabled, online, offline"),  # said before the folder
     (["run=x", "reference=y"], "reference and pattern go with generated"),
+    (["run=x", "seed=-1"], "seed=-1: must be a whole number from 0"),
+    (["run=x", "seed=x"], "seed=x: must be a whole number from 0"),
+    (["run=x", "steps=many"], "steps=many: must be a whole number from 1"),
+    (["run=x", "clips=0"], "clips=0: must be a whole number from 1"),
+    (["run=x", "guidance=high"], "guidance=high: must be a finite number from 0"),
+    (["run=x", "guidance={audio:high}"], "guidance.audio=high: must be a finite number from 0"),
     (["generated={heads}/made", "networks.sync=none.pth"], "networks.sync=none.pth does not exist"),
+    (["generated={heads}/made", "networks.image=5"], "networks.image=5 does not exist"),
+    (["generated=x", "networks.sync_is_official=maybe"], "networks.sync_is_official=maybe: must be true or false"),
 ])  # fmt: skip
 def test_what_is_asked_wrongly_is_one_line(heads: Path, overrides, message: str, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["evaluate", *(text.format(heads=heads) for text in overrides)]) == 1
+    assert main(["evaluate", *(text.replace("{heads}", str(heads)) for text in overrides)]) == 1
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
-
-
-def test_an_own_syncnet_never_goes_by_the_plain_name(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    save_file(SyncNet().state_dict(), tmp_path / "own.safetensors")
-    resolved, _ = networks.Networks(sync=str(tmp_path / "own.safetensors")).resolved()
-    assert not resolved.sync_is_official
-    *_, sync = networks.build_extractors(resolved, PROTOCOL, "cpu")
-    assert sync.name == "sync" and getattr(sync, "label", None) == "own SyncNet"
-
-
-def test_settings_of_a_file_need_the_file() -> None:
-    with pytest.raises(UserError, match=r"networks.trust_script is about the file of networks.video"):
-        networks.Networks(video=networks.STAND_IN, trust_script=True).resolved()
-    with pytest.raises(UserError, match=r"networks.sync_is_official is about the file of networks.sync"):
-        networks.Networks(sync=networks.STAND_IN, sync_is_official=True).resolved()
 
 
 def test_efficientnet_takes_pictures_of_any_size() -> None:
