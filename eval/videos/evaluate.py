@@ -16,7 +16,7 @@ from moda.eval.videos.extractors.base import Extractor
 from moda.eval.videos.extractors.networks import Networks, build_extractors
 from moda.eval.videos.from_run import RunSettings, videos_of_run
 from moda.eval.videos.measure import Measured, Plan, measure
-from moda.eval.videos.protocol import Protocol
+from moda.eval.videos.protocol import Protocol, check_number
 from moda.eval.videos.reading.folder import find_methods, find_videos
 from moda.eval.videos.rows import REFERENCE_SET, Material, Row, make_rows
 from moda.eval.videos.scoring.scores import Scores, score
@@ -51,8 +51,9 @@ class Request:
             raise UserError("give generated=DIR, a folder of videos, or run=RUN, a trained run; one of the two")
         if self.run is not None and (self.reference is not None or self.pattern is not None):
             raise UserError("reference and pattern go with generated=DIR; a run is scored against its own data set")
-        if self.processes < 1:
-            raise UserError(f"processes={self.processes} must be at least 1")
+        check_number("processes", self.processes, whole=True, least=1, most=4096)
+        if not self.devices:
+            raise UserError("devices is empty; name one, as auto, cpu or cuda:0, or several in a list")
 
 
 @dataclass(frozen=True)
