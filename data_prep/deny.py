@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from moda.data_prep.records import VideoRecord
-from moda.errors import UserError
+from moda.errors import UserError, first_of
 
 
 def read_deny_list(path: str | Path) -> frozenset[str]:
@@ -45,8 +45,7 @@ def deny_notes(said: Iterable[VideoRecord], deny: frozenset[str], most: int = 5)
     unknown = sorted(deny.difference(*map(_names, said)))
     if not unknown:
         return []
-    shown = ", ".join(unknown[:most]) + (f" and {len(unknown) - most} more" if len(unknown) > most else "")
-    return [f"splits.deny names no speaker or video of this corpus with {shown}"]
+    return [f"splits.deny names no speaker or video of this corpus with {first_of(unknown, most)}"]
 
 
 def _names(record: VideoRecord) -> set[str]:

@@ -9,6 +9,7 @@ from moda.data.windows import hashed_seed
 from moda.eval.metrics.base import Column, Score
 from moda.eval.motion.clips import HeldOutClip
 from moda.eval.motion.rows import Settings
+from moda.generation.sampler import MotionSampler
 from moda.motion.layout import MotionLayout
 
 SECONDS = 30.0  # of speech, to the next window, that is said again and again: first and last are the same words
@@ -60,13 +61,37 @@ def measure_long_form(clips: Sequence[HeldOutClip], settings: Settings, minutes:
     The noise comes again with the words, so that first and last differ by what went before them alone: with noise of their
     own, sixteen takes differ by more than the tenth that is asked about.
     """
-    sampler = settings.sampler
+    sampler, statistics = settings.sampler, settings.statistics
     assert sampler is not None
-    fps = settings.statistics.layout.fps
+    fps = statistics.layout.fps
     hop, overlap = (count * sampler.stride for count in (sampler.window - sampler.overlap, sampler.overlap))
     windows = max(1, round(min(SECONDS, minutes * 30) * fps / hop))  # of the speech that comes again
     part = windows * hop
     total = max(2, round(minutes * 60 * fps / part)) * part
+    motions = _sampled(clips, settings, sampler, part, total, windows)
+    alive = np.flatnonzero(statistics.alive)
+    scaled = np.stack([statistics.normalize(motion)[:, alive] for motion in motions])  # (N, T, D)
+    first, second, last = (Half.of(scaled[:, begin : begin + part]) for begin in (0, part, total - part))
+    groups = [np.isin(alive, dims) for dims in groups_of(statistics.layout).values() if np.isin(alive, dims).any()]
+    seam, elsewhere = jerk_at_seams(scaled, hop, overlap)
+
+    def score(measure: Callable[[np.ndarray], float]) -> Score:
+        return _score(measure, len(motions), settings.seed)
+
+    scores = {
+        "drift_spread": score(lambda draw: drift_of_spread(first[draw], last[draw], groups)),
+        "drift_level": score(lambda draw: drift_of_level(first[draw], last[draw], groups)),
+        "seam_jerk": score(lambda draw: float(seam[draw].mean() / elsewhere[draw].mean())),
+    }
+    if total > 2 * part:  # of two parts the second is the last
+        scores["drift_later"] = score(lambda draw: drift_of_spread(second[draw], last[draw], groups))
+    return scores
+
+
+def _sampled(
+    clips: Sequence[HeldOutClip], settings: Settings, sampler: MotionSampler, part: int, total: int, windows: int
+) -> list[np.ndarray]:
+    """``TAKES`` motions (total, D) of ``part`` frames of speech, which comes again with its noise: ``windows`` later."""
     speeches = _speeches(clips, part)
     takes = [(number, take) for take in range(-(-TAKES // len(speeches))) for number in range(len(speeches))][:TAKES]
     chosen = [speeches[number] for number, _ in takes]
@@ -81,22 +106,7 @@ def measure_long_form(clips: Sequence[HeldOutClip], settings: Settings, minutes:
         noise_period=windows,
     )  # fmt: skip
     settings.advance(len(motions))
-    layout, alive = settings.statistics.layout, np.flatnonzero(settings.statistics.alive)
-    scaled = np.stack([settings.statistics.normalize(motion)[:, alive] for motion in motions])  # (N, T, D)
-    first, second, last = (Half.of(scaled[:, begin : begin + part]) for begin in (0, part, total - part))
-    groups = [np.isin(alive, dims) for dims in groups_of(layout).values() if np.isin(alive, dims).any()]
-    seam, elsewhere = jerk_at_seams(scaled, hop, overlap)
-
-    def spread(before: Half) -> Score:
-        return _score(lambda draw: drift_of_spread(before[draw], last[draw], groups), len(takes), settings.seed)
-
-    later = {"drift_later": spread(second)} if total > 2 * part else {}
-    return {
-        "drift_spread": spread(first),
-        **later,
-        "drift_level": _score(lambda draw: drift_of_level(first[draw], last[draw], groups), len(takes), settings.seed),
-        "seam_jerk": _score(lambda draw: float(seam[draw].mean() / elsewhere[draw].mean()), len(takes), settings.seed),
-    }
+    return motions
 
 
 def groups_of(layout: MotionLayout) -> dict[str, Sequence[int]]:

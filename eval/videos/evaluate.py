@@ -51,9 +51,7 @@ class Request:
             raise UserError("give generated=DIR, a folder of videos, or run=RUN, a trained run; one of the two")
         if self.run is not None and (self.reference is not None or self.pattern is not None):
             raise UserError("reference and pattern go with generated=DIR; a run is scored against its own data set")
-        check_number("processes", self.processes, whole=True, least=1, most=4096)
-        if not self.devices:
-            raise UserError("devices is empty; name one, as auto, cpu or cuda:0, or several in a list")
+        check_number("processes", self.processes, whole=True, least=1)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The errors that end a command with one line instead of a traceback, and the exit statuses they stand for."""
 
 import signal
+from collections.abc import Sequence
 
 PREEMPTED, HANG = 85, 86  # exit statuses a batch script answers by starting the same command again
 
@@ -11,6 +12,12 @@ class UserError(ValueError):
     The command line prints it as one line and exits with status 1; a programming error keeps its
     traceback.
     """
+
+
+def first_of(texts: Sequence[str], most: int) -> str:
+    """The first ``most`` of many, as a message names them: "a, b and 3 more"."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 class LostRank(UserError):

@@ -70,7 +70,7 @@ class Networks:
         for setting, role in (("trust_script", "video"), ("sync_is_official", "sync")):
             if getattr(self, setting) and paths[role] == STAND_IN:
                 raise UserError(f"networks.{setting} is about the file of networks.{role}, and there is none; give it")
-        published = {role: is_published(role, path) for role, path in paths.items()}
+        published = {role: path != STAND_IN and is_published(role, sha256_of(path)) for role, path in paths.items()}
         published["sync"] |= self.sync_is_official
         notes = [NOTES[role] for role, path in paths.items() if path == STAND_IN and getattr(self, role) == AUTO]
         notes += [
@@ -92,9 +92,9 @@ class Networks:
         return str(given)
 
 
-def is_published(role: str, path: str) -> bool:
-    """Whether a file is a published one of its role, by its hash."""
-    return path != STAND_IN and sha256_of(path) in {get_weight(name).reported for name in OFFICIAL[role]}
+def is_published(role: str, digest: str) -> bool:
+    """Whether a file of that SHA-256 is a published one of its role."""
+    return digest in {get_weight(name).reported for name in OFFICIAL[role]}
 
 
 NOTES = {
@@ -123,15 +123,18 @@ def build_extractors(networks: Networks, protocol: Protocol, device: str) -> Seq
     if networks.sync != STAND_IN:
         network = SyncNet.from_pretrained(networks.sync).to(device)
         detector = _detector(networks.detector, device)
-        extractors.append(SyncExtractor(network, sha256_of(networks.sync), _sync_label(networks), detector, protocol))
+        label = _sync_label(networks.sync_is_official, detector)
+        extractors.append(SyncExtractor(network, sha256_of(networks.sync), label, detector, protocol))
     return extractors
 
 
-def _sync_label(networks: Networks) -> str:
+def _sync_label(official: bool, detector: FaceDetector) -> str:
     """What in it is not the published pipeline's: the network, and the faces, from which the crops are made."""
-    own = [] if networks.sync_is_official else ["own SyncNet"]
-    if not is_published("detector", networks.detector):
-        own.append("MediaPipe faces" if networks.detector == STAND_IN else "own S3FD")
+    own = [] if official else ["own SyncNet"]
+    if not isinstance(detector, S3FDDetector):
+        own.append("MediaPipe faces")
+    elif not is_published("detector", detector.weights_sha256):
+        own.append("own S3FD")
     return ", ".join(own)
 
 
@@ -140,8 +143,9 @@ def _image(path: str, device: str) -> FeatureNetwork:
         file = find("efficientnet_lite0")
         network = EfficientNetLite0.from_pretrained(file).to(device)
         return FeatureNetwork("FD-EfficientNetLite0", network, "features", sha256_of(file))
-    label = "FID" if is_published("image", path) else "FD-Inception"
-    return FeatureNetwork(label, FIDInception.from_pretrained(path).to(device), "2048", sha256_of(path))
+    digest = sha256_of(path)
+    label = "FID" if is_published("image", digest) else "FD-Inception"
+    return FeatureNetwork(label, FIDInception.from_pretrained(path).to(device), "2048", digest)
 
 
 def _video(path: str, device: str, trust_script: bool = False) -> FeatureNetwork:
@@ -151,8 +155,9 @@ def _video(path: str, device: str, trust_script: bool = False) -> FeatureNetwork
             "FD-PhysNet", PhysNet.from_pretrained(file).to(device), "features", sha256_of(file), for_physnet
         )
     network = ScriptedI3D.from_script(path) if trust_script else I3D.from_pretrained(path)
-    label = "FVD" if is_published("video", path) else "FD-I3D"
-    return FeatureNetwork(label, network.to(device), "logits", sha256_of(path), for_i3d)
+    digest = sha256_of(path)
+    label = "FVD" if is_published("video", digest) else "FD-I3D"
+    return FeatureNetwork(label, network.to(device), "logits", digest, for_i3d)
 
 
 def _identity(path: str) -> IdentityExtractor:

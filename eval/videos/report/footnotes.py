@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from moda.errors import first_of
+
 REASONS, CLIPS = 4, 3  # told of a row, and of a reason; the rest is in results.json
 COLUMNS = 6  # told of a caution
 
@@ -28,7 +30,7 @@ def cautions_of(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, score in row["scores"].items():
             if score["caution"]:
                 found.setdefault(score["caution"], []).append(f"{row['title']}: {results['metrics'][name]['title']}")
-    return [(caution, _first(where, COLUMNS)) for caution, where in found.items()]
+    return [(caution, first_of(where, COLUMNS)) for caution, where in found.items()]
 
 
 def footnotes(results: Mapping[str, Any]) -> list[str]:
@@ -51,11 +53,6 @@ def _missing(results: Mapping[str, Any], title: str) -> str:
     for item in results["left_out"]:
         if item["row"] == title:
             clips.setdefault(item["reason"], []).append(item["what"])
-    told = [f"{_first(keys, CLIPS)} ({reason})" for reason, keys in clips.items()][:REASONS]
+    told = [f"{first_of(keys, CLIPS)} ({reason})" for reason, keys in clips.items()][:REASONS]
     more = [f"{len(clips) - REASONS} more reasons in results.json"] if len(clips) > REASONS else []
     return f"; missing: {'; '.join([*told, *more])}" if told else ""
-
-
-def _first(texts: list[str], most: int) -> str:
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more

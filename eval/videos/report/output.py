@@ -7,6 +7,7 @@ from typing import Any
 from moda.errors import UserError
 from moda.eval.tables import Table, markdown, tables_of
 from moda.eval.videos.evaluate import VideoEvaluation
+from moda.eval.videos.protocol import shown
 from moda.eval.videos.report.footnotes import footnotes
 from moda.eval.videos.report.latex import latex
 from moda.eval.videos.report.page import page_of
@@ -20,8 +21,7 @@ def write_results(
     evaluation: VideoEvaluation, out: Path, wandb_mode: str = "disabled", project: str = "moda"
 ) -> tuple[dict[str, Path], list[Table], list[str]]:
     """Write everything to ``out``; returns the files by name, the tables, and the notes with footnotes and failed checks."""
-    if wandb_mode not in WANDB_MODES:
-        raise UserError(f"wandb={wandb_mode} is none of {', '.join(WANDB_MODES)}")
+    check_wandb_mode(wandb_mode)
     results = results_of(evaluation)
     tables, below = tables_of(results), footnotes(results)
     written = {name: out / file for name, file in (
@@ -41,6 +41,12 @@ def write_results(
     notes = ["\n  ".join(["what the rows rest on:", *below]), *results["notes"]]
     notes += [f"check failed: {check['what']} ({check['seen']})" for check in failed]
     return written, tables, notes
+
+
+def check_wandb_mode(mode: Any) -> None:
+    """Raise UserError for a mode that W&B does not have."""
+    if mode not in WANDB_MODES:
+        raise UserError(f"wandb={shown(mode)}: must be one of {', '.join(WANDB_MODES)}")
 
 
 def _to_wandb(results: Mapping[str, Any], written: Mapping[str, Path], out: Path, mode: str, project: str) -> None:

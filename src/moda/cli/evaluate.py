@@ -72,16 +72,14 @@ def request_of(values: dict[str, Any]) -> Any:
 def _check(values: dict[str, Any]) -> None:
     """Raise UserError for a setting of another type, before anything is measured; the rest is checked where it goes."""
     from moda.errors import UserError
-    from moda.eval.videos.protocol import check_number, shown
-    from moda.eval.videos.report.output import WANDB_MODES
+    from moda.eval.videos.protocol import shown
+    from moda.eval.videos.report.output import check_wandb_mode
 
     texts = {"data.path": values["data"]["path"], **{name: values[name] for name in TEXTS}}
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise UserError(f"{name}={shown(value)}: must be text; put a number or what holds brackets in quotes")
-    if values["wandb"] not in WANDB_MODES:
-        raise UserError(f"wandb={shown(values['wandb'])}: must be one of {', '.join(WANDB_MODES)}")
-    check_number("processes", values["processes"], whole=True, least=1)
+    check_wandb_mode(values["wandb"])
 
 
 def _devices(value: Any) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Request:
     size: float  # of the face, in units of the mean scale
     controls: AskedControls | None  # None: of a network that takes none
     imposed: Controls  # those that the motion is brought to exactly in the end
+    noise_period: int | None = None  # windows after which the noise comes again; None: never
 
 
 @dataclass

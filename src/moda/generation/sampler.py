@@ -7,6 +7,7 @@ the motion VAE.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -143,9 +144,12 @@ class MotionSampler:
         """
         nothing = [None] * len(audio)
         columns = (audio, identities, emotions, rests, seeds, lengths or nothing, controls or nothing)
-        requests = [self._request(*arguments, exact=exact) for arguments in zip(*columns, strict=True)]
+        requests = [
+            replace(self._request(*arguments, exact=exact), noise_period=noise_period)
+            for arguments in zip(*columns, strict=True)
+        ]
         pieces: list[list[np.ndarray]] = [[] for _ in requests]
-        for index, motion in self._finished(requests, steps, guidance, noise_period):
+        for index, motion in self._finished(requests, steps, guidance):
             pieces[index].append(motion)
         return [np.concatenate(parts) for parts in pieces]
 
@@ -189,10 +193,10 @@ class MotionSampler:
         return AskedControls(torch.from_numpy(signals), torch.from_numpy(~given))
 
     def _finished(
-        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None, noise_period: int | None = None
+        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip, frames as they become final), or whole clips where the published ways change those."""
-        parts = self._run(requests, steps, guidance, noise_period)
+        parts = self._run(requests, steps, guidance)
         if not self.published.whole_clip:
             yield from parts
             return
@@ -204,7 +208,7 @@ class MotionSampler:
 
     @torch.inference_mode()
     def _run(
-        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None, noise_period: int | None
+        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Sample window k of all clips that have one, then yield (clip, final frames); k = 0, 1, ..."""
         sigmas = self.flow.grid(self.flow.steps if steps is None else steps)
@@ -214,7 +218,7 @@ class MotionSampler:
         clips = [self._start(request) for request in requests]
         for window in range(max((clip.windows for clip in clips), default=0)):
             active = [index for index, clip in enumerate(clips) if clip.windows > window]
-            samples = self._sample_window([clips[index] for index in active], window, sigmas, guided, noise_period)
+            samples = self._sample_window([clips[index] for index in active], window, sigmas, guided)
             for index, tokens in zip(active, samples, strict=True):
                 clip = clips[index]
                 yield index, self._decode(clip, self._advance(clip, tokens, window), window == clip.windows - 1)
@@ -228,19 +232,14 @@ class MotionSampler:
         return Progress(request, windows, token.expand(self.shown, -1), None, token, len(token), request.frames)
 
     def _sample_window(
-        self,
-        clips: Sequence[Progress],
-        window: int,
-        sigmas: torch.Tensor,
-        guidance: Guidance,
-        noise_period: int | None,
+        self, clips: Sequence[Progress], window: int, sigmas: torch.Tensor, guidance: Guidance
     ) -> torch.Tensor:
         """(B, W, C) tokens of window number ``window``."""
         shape, shared = (self.window, self.channels), 0 if self.published.fresh_noise else self.overlap
-        noise = torch.stack([window_noise(clip.request.seed, window, shape, shared, noise_period) for clip in clips])
-        noise = (noise * self.alive).to(self.device)
+        asked = [clip.request for clip in clips]
+        noise = torch.stack([window_noise(one.seed, window, shape, shared, one.noise_period) for one in asked])
         velocity = guide(self.conditions.velocity(clips, window), guidance)
-        tokens = self.flow.solver(velocity, noise, sigmas)
+        tokens = self.flow.solver(velocity, (noise * self.alive).to(self.device), sigmas)
         if self.published.smooth_windows:
             layout = self.statistics.layout
             smooth = np.stack([smooth_pose(motion, layout) for motion in tokens.cpu().numpy()])

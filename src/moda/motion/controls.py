@@ -55,6 +55,7 @@ class ControlSpace:
         self.channels = channels_of(names)
         self.statistics = statistics
         self._directions = {name: directions(name, statistics.layout) for name in names}  # (k, D)
+        self._curves = {name: _curves(rows, statistics.layout) for name, rows in self._directions.items()}  # (D,)
         self._spread = {name: np.sqrt(rows**2 @ statistics.std**2) for name, rows in self._directions.items()}  # (k,)
         for name, spread in self._spread.items():
             if (spread < DEAD_STD).all():
@@ -89,10 +90,8 @@ class ControlSpace:
             values = np.asarray(asked[name], np.float64)
             if values.shape != (frames, count) or not np.isfinite(values).all():
                 raise UserError(f"control {name} has shape {values.shape}, or holds NaN; expected {(frames, count)}")
-            if (
-                _curves(name, self.statistics.layout).any()
-                and (most := np.abs(values).max(initial=0)) > EYE_DEGREES + 0.01
-            ):
+            most = np.abs(values).max(initial=0)
+            if self._curves[name].any() and most > EYE_DEGREES + 0.01:
                 raise UserError(f"control {name} asks for {most:g} degrees; eyes turn by {EYE_DEGREES:g} at most")
             parts.append((self._from_user(name, values) - self._centre(name)) / _divisor(self._spread[name]))
         given = np.array([name in asked for name in self.channels], bool)
@@ -107,7 +106,7 @@ class ControlSpace:
         motion = np.asarray(motion, np.float64)
         for name, values in asked.items():
             wanted = self._from_user(name, np.asarray(values, np.float64))
-            motion = _reach(motion, self._directions[name], wanted, _curves(name, self.statistics.layout))
+            motion = _reach(motion, self._directions[name], wanted, self._curves[name])
         return motion.astype(np.float32)
 
     def _centre(self, name: str) -> np.ndarray:
@@ -124,7 +123,7 @@ class ControlSpace:
 def measure(name: str, motion: np.ndarray, statistics: MotionStatistics) -> np.ndarray:
     """(T, D) motion in the layout's units to a control's values (T, k) in the user's, as a face will show it."""
     rows = directions(name, statistics.layout)
-    values = _within(np.asarray(motion, np.float64), _curves(name, statistics.layout)) @ rows.T
+    values = _within(np.asarray(motion, np.float64), _curves(rows, statistics.layout)) @ rows.T
     return rows @ statistics.mean / values if name == "distance" else values
 
 
@@ -155,9 +154,11 @@ def _gaze(layout: MotionLayout) -> np.ndarray:
     return np.stack([down, left])
 
 
-def _curves(name: str, layout: MotionLayout) -> np.ndarray:
-    """(D,) bool: the dimensions of a control that are curves from 0 to 1."""
-    return (directions(name, layout) != 0).any(0) & (name == "gaze" and layout.name == "head59")
+def _curves(rows: np.ndarray, layout: MotionLayout) -> np.ndarray:
+    """(D,) bool: the dimensions along directions (k, D) that are curves from 0 to 1, as the head's expression is."""
+    curves = np.zeros(layout.dim, bool)
+    curves[layout.groups["expression"]] = layout.name == "head59"
+    return curves & (rows != 0).any(0)
 
 
 def _within(motion: np.ndarray, curves: np.ndarray) -> np.ndarray:

@@ -61,7 +61,8 @@ class Study:
         """The study that ``value`` describes, in a sweep's ``directory``.
 
         typed: overrides for all trainings (of those that come first, without settings of the model), and with
-        ``evaluate.`` before them for all evaluations; a variant's own go before them. Raises UserError for what does not describe a study.
+        ``evaluate.`` before them for all evaluations; a variant's own go before them. Raises UserError for what does
+        not describe a study.
         """
         settings = _checked(value)
         variants = tuple(_variant(name, own, settings, typed) for name, own in settings["variants"].items())
