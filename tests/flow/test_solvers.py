@@ -106,7 +106,7 @@ def test_second_order_wins_at_equal_cost():
     first = gaussian_error(euler, uniform_grid(10))
     assert gaussian_error(midpoint, uniform_grid(5)) < first
     assert gaussian_error(heun, uniform_grid(5)) < first
-    assert gaussian_error(adams_bashforth, uniform_grid(10)) < first / 2
+    assert gaussian_error(solver_of("adams_bashforth_2"), uniform_grid(10)) < first / 2
 
 
 def test_a_straight_flow_needs_one_step():

@@ -67,7 +67,7 @@ def heun(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Ten
     return x
 
 
-def adams_bashforth(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor, order: int = 2) -> torch.Tensor:
+def adams_bashforth(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor, order: int = 3) -> torch.Tensor:
     """Order 2 or more at one evaluation a step: the slope is extrapolated from the last ``order`` velocities.
 
     Steps may be of any lengths (Hairer, Norsett and Wanner, "Solving ordinary differential equations I",
@@ -101,8 +101,8 @@ SOLVERS: Mapping[str, Solver] = {
     "euler": euler,
     "midpoint": midpoint,
     "heun": heun,
-    "adams_bashforth_2": adams_bashforth,
-    "adams_bashforth_3": partial(adams_bashforth, order=3),
+    "adams_bashforth_2": partial(adams_bashforth, order=2),
+    "adams_bashforth_3": adams_bashforth,
 }
 
 
