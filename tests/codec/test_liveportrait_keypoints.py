@@ -1,5 +1,7 @@
 """Pose bins, rotation, the keypoint transform, and how driving composes with a portrait."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from liveportrait_support import make_source, random_motion
@@ -15,6 +17,7 @@ from moda.codec.liveportrait.keypoints import (
     transform,
 )
 from moda.errors import UserError
+from moda.motion.controls import CONTROLS, directions
 from moda.motion.rotation import rotation_matrix
 
 EYE = np.eye(3)[None]
@@ -130,6 +133,25 @@ def test_a_region_leaves_the_rest_to_the_portrait(mode, region, keypoints, moves
     assert np.array_equal(made.rotation, whole.rotation if moves else np.repeat(source.rotation, 2, 0))
     assert np.array_equal(made.translation, whole.translation if moves else np.repeat(source.translation, 2, 0))
     assert np.array_equal(made.scale, np.repeat(source.scale, 2, 0))
+
+
+@pytest.mark.parametrize("mode", ["absolute", "relative"])
+@pytest.mark.parametrize("region", ["all", "exp", "pose", "lip", "eyes"])
+def test_signals_that_driving_leaves_to_the_portrait_are_told(mode, region):
+    source, start = make_source().motion, FaceMotion.of(random_motion(1, 2))
+    driving = Driving(mode=mode, region=region)
+
+    def seen(name):
+        base = random_motion(1, 1)
+        made = [driving.compose(source, FaceMotion.of(motion), start) for motion in (base, base + move(name))]
+        return any(
+            not np.array_equal(getattr(made[0], part.name), getattr(made[1], part.name)) for part in fields(made[0])
+        )
+
+    def move(name):
+        return 0.1 * directions(name, LAYOUT).sum(0, keepdims=True).astype(np.float32)
+
+    assert driving.unshown == tuple(name for name in CONTROLS if not seen(name))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """moda generate from its inputs to the file, with a small network, and every way its inputs can be wrong."""
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ from moda.generation.pipeline import generate, load_generator, load_sampler, ren
 from moda.interop.compatibility import MotionIdentity
 from moda.interop.export import Export, load_export, write_export
 from moda.models.mmdit import MMDiT
+from moda.motion.controls import ControlSpace
 from moda.motion.layout import get_layout
 from moda.motion.statistics import MotionStatistics
 
@@ -131,6 +133,24 @@ def test_frames_come_before_the_speech_is_sampled_to_its_end(run, codec):
         generator, codec.portrait("head:0"), np.ones(640 * 200, np.float32), emotion=8, seed=0, steps=1
     )
     assert len(next(chunks)) == 12  # a window of 16 without the 4 that overlap the next
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("unshown", [(), ("pose",), ("gaze", "distance")])
+def test_a_signal_that_the_codec_does_not_show_is_told(run, speech, tmp_path, codec, monkeypatch, unshown):
+    codec.unshown = unshown
+    space = ControlSpace(["pose"], MotionStatistics(LAYOUT, np.zeros(59), np.full(59, 0.5), 100))
+    asked = tmp_path / "asked.csv"
+    asked.write_text("time,pitch,yaw,roll\n0,0,1,0\n")
+    generator = load_generator(run)
+    generator.sampler.controls = space
+    monkeypatch.setattr("moda.generation.pipeline.load_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(generator.sampler, "_asked", lambda *_: None)
+    expected = (
+        pytest.warns(UserWarning, match="pose of .*asked.csv will not be seen") if "pose" in unshown else nullcontext()
+    )
+    with expected:
+        generate(run, "head:1", speech, tmp_path / "talk.mp4", steps=1, controls=asked, show_progress=False)
 
 
 @pytest.mark.parametrize(

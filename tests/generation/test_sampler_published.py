@@ -9,6 +9,7 @@ from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
 from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler, window_noise
+from moda.motion.controls import measure
 from moda.motion.layout import get_layout
 from moda.motion.published import moda_statistics
 
@@ -115,3 +116,21 @@ def test_published_ways_of_motion_are_refused_elsewhere():
         real_sampler("latent", published=PublishedWays(smooth_windows=True))
     with pytest.raises(UserError, match="liveportrait70, not tiny"):
         real_sampler("motion", published=PublishedWays(shift_gaze=True))
+
+
+def test_controls_hold_after_the_clip_is_finished():
+    sampler = published_sampler(
+        lambda noisy_motion, controls=None, **_: noisy_motion,
+        published=PublishedWays(smooth_clip=True, amplify_lips=True, shift_gaze=True, silence=0.4),
+    )
+    sampler.network.controls = {"pose": 3, "gaze": 2}
+    sampler = MotionSampler(
+        sampler.network, statistics=PUBLISHED, window=16, overlap=4, flow=sampler.flow, published=sampler.published
+    )
+    rng = np.random.default_rng(0)
+    asked = {"pose": rng.normal(0, 5, (40, 3)), "gaze": rng.normal(0, 5, (40, 2))}
+    audio = features(60)
+    (motion,) = sampler.sample(audio, IDENTITY, 0, PORTRAIT, length=40, controls=asked)
+    for name, values in asked.items():
+        np.testing.assert_allclose(measure(name, motion, PUBLISHED), values, atol=1e-3)
+    assert len(motion) == 40

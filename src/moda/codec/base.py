@@ -98,3 +98,13 @@ class PastesBack(Protocol):
     def paste_back(self, portrait: Portrait, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield the whole picture, uint8 RGB, with each of the frames that ``decode`` gave in its place."""
         ...
+
+
+@runtime_checkable
+class DrivesInPart(Protocol):
+    """A codec that may keep a part of the motion the portrait's own."""
+
+    @property
+    def unshown(self) -> tuple[str, ...]:
+        """Signals of ``moda.motion.controls`` that its frames do not show, as it is set."""
+        ...

@@ -7,6 +7,7 @@ and its features, a few hundred bytes a frame).
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import numpy as np
 from moda.audio.encoder import SAMPLE_RATE, SpeechEncoder, frames_of
 from moda.audio.io import load_audio
 from moda.build import build, with_settings
-from moda.codec.base import MotionCodec, PastesBack, Portrait
+from moda.codec.base import DrivesInPart, MotionCodec, PastesBack, Portrait
 from moda.devices import resolve_device
 from moda.errors import UserError
 from moda.files import atomic_path
@@ -182,8 +183,8 @@ def generate(
     waveform = load_audio(audio)
     check_within(emotions, len(waveform) / SAMPLE_RATE)
     generator = load_generator(checkpoint, device=device, size=size, codec=codec)
-    asked = None if controls is None else _controls(controls, generator.sampler, checkpoint, len(waveform))
     renderer = generator.codec
+    asked = None if controls is None else _controls(controls, generator, checkpoint, len(waveform))
     face = renderer.portrait(portrait)
     chunks = sample_motion(
         generator, face, waveform, emotion=emotions, seed=seed, steps=steps, guidance=guidance, controls=asked
@@ -207,12 +208,21 @@ def generate(
     return Generated(out, total, total / fps, watch.seconds, wall - watch.seconds)
 
 
-def _controls(path: str | Path, sampler: MotionSampler, checkpoint: str | Path, samples: int) -> Controls:
-    if sampler.controls is None:
+def _controls(path: str | Path, generator: Generator, checkpoint: str | Path, samples: int) -> Controls:
+    space, codec = generator.sampler.controls, generator.codec
+    if space is None:
         raise UserError(
             f"{checkpoint} was trained without controls and cannot obey {path}; train with model.controls=[pose,gaze,distance]"
         )
-    return read_controls(path, sampler.controls, frames_of(samples))
+    asked = read_controls(path, space, frames_of(samples))
+    unseen = [name for name in asked if isinstance(codec, DrivesInPart) and name in codec.unshown]
+    if unseen:
+        warnings.warn(
+            f"{', '.join(unseen)} of {path} will not be seen: as its driving is set, the {codec.name} codec keeps the "
+            "portrait's own; relative driving of the whole face shows it (--codec driving.mode=relative)",
+            stacklevel=3,
+        )
+    return asked
 
 
 def _silent(count: int = 1, note: str = "") -> None:

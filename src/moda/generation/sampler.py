@@ -198,13 +198,24 @@ class MotionSampler:
         """Yield (clip, frames as they become final), or whole clips where the published ways change those."""
         parts = self._run(requests, steps, guidance)
         if not self.published.whole_clip:
-            yield from parts
+            done = [0] * len(requests)
+            for index, motion in parts:
+                yield index, self._obey(requests[index], motion, first=done[index])
+                done[index] += len(motion)
             return
         kept: list[list[np.ndarray]] = [[] for _ in requests]
         for index, motion in parts:
             kept[index].append(motion)
         for index, request in enumerate(requests):
-            yield index, self.published.finish(np.concatenate(kept[index]), request.length, self.statistics)
+            motion = self.published.finish(np.concatenate(kept[index]), request.length, self.statistics)
+            yield index, self._obey(request, motion, first=0)
+
+    def _obey(self, request: Request, motion: np.ndarray, first: int) -> np.ndarray:
+        """Frames ``first`` and on, (n, D), with the values that are asked for exactly."""
+        if self.controls is None or not request.imposed:
+            return motion
+        rows = np.arange(first, first + len(motion)).clip(max=request.length - 1)
+        return self.controls.impose(motion, {name: values[rows] for name, values in request.imposed.items()})
 
     @torch.inference_mode()
     def _run(
@@ -271,15 +282,9 @@ class MotionSampler:
             first = max(0, ready - self.vae.decoder_context)
             clip.context, clip.decoded = joined[first:], ready - first
         motion = motion[: clip.left]
-        first = clip.request.frames - clip.left
         clip.left -= len(motion)
         frames = self.statistics.denormalize(motion).cpu().numpy()
-        if clip.request.size != 1:
-            frames = resize(frames, clip.request.size, self.statistics.layout)
-        if self.controls is None or not clip.request.imposed:
-            return frames
-        rows = np.arange(first, first + len(frames)).clip(max=clip.request.length - 1)
-        return self.controls.impose(frames, {name: values[rows] for name, values in clip.request.imposed.items()})
+        return frames if clip.request.size == 1 else resize(frames, clip.request.size, self.statistics.layout)
 
 
 def window_noise(

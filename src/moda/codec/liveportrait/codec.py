@@ -63,6 +63,11 @@ class LivePortraitCodec(Networks):
         self.batch = batch or RENDERED_AT_ONCE.get(self.device.type, 1)
         self.driving = driving if isinstance(driving, Driving) else Driving.of(driving or {})
 
+    @property
+    def unshown(self) -> tuple[str, ...]:
+        """See ``DrivesInPart``: what the driving leaves to the portrait."""
+        return self.driving.unshown
+
     @classmethod
     def from_pretrained(cls, directory: str | Path, device: str = "cpu", **settings) -> "LivePortraitCodec":
         """The codec with every network loaded from a folder of the official layout, .pth or .safetensors.

@@ -101,6 +101,17 @@ class Driving:
         )
 
     @property
+    def unshown(self) -> tuple[str, ...]:
+        """Which signals of ``moda.motion.controls`` do not reach the picture."""
+        whole = self.region == "all"
+        shown = {
+            "pose": whole or self.region == "pose",
+            "gaze": whole or self.region in ("exp", "eyes"),
+            "distance": whole and self.mode == "relative",
+        }
+        return tuple(name for name, seen in shown.items() if not seen)
+
+    @property
     def _offsets(self) -> np.ndarray:
         """(21, 3) bool: the offsets that the motion drives."""
         if self.region in PARTS:
