@@ -17,22 +17,23 @@ from moda.eval.videos.reading.view import View
 from moda.face.landmarker import FaceLandmarker
 
 VERSION = 1
+# names of its column: the published ArcFace's, another's, dlib's
+CSIM, OWN_COSINE, DISTANCE = "CSIM", "cosine (own ArcFace)", "identity distance (dlib)"
 
 
 @dataclass(frozen=True)
 class IdentityExtractor:
-    """{"embeddings": (n, D)} of the frames, of at most 16 evenly spaced ones, that show a face."""
+    """{"embeddings": (n, D)} of the frames, of at most 16 evenly spaced ones, that show a face.
+
+    label: of its column, one of ``CSIM``, ``OWN_COSINE`` and ``DISTANCE``.
+    """
 
     network: Recognition
     weights_sha256: str
+    label: str
     landmarker: FaceLandmarker = field(default_factory=FaceLandmarker)
     name: str = "identity"
     needs_sound: bool = False
-
-    @property
-    def label(self) -> str:
-        """Of its column."""
-        return "CSIM" if self.network.cosine else "identity distance (dlib)"
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -70,7 +71,7 @@ def identity_score(clips: Sequence[Measured], truth: Mapping[str, Measured], lab
         if ours is not None and theirs is not None:
             faces = ours["embeddings"] if truth else ours["embeddings"][1:]  # the first is like itself
             if len(faces):
-                per_clip[clip.key] = float(likeness(faces, theirs["embeddings"][0], label == "CSIM").mean())
+                per_clip[clip.key] = float(likeness(faces, theirs["embeddings"][0], label != DISTANCE).mean())
     return mean_score(per_clip, seed=protocol.seed, resamples=protocol.resamples)
 
 

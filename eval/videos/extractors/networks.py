@@ -21,7 +21,7 @@ from moda.eval.videos.extractors.detectors import FaceDetector, LandmarkDetector
 from moda.eval.videos.extractors.emotion import EmotionExtractor
 from moda.eval.videos.extractors.faces import FaceExtractor
 from moda.eval.videos.extractors.features import FeatureNetwork, ImageExtractor, VideoExtractor, for_i3d, for_physnet
-from moda.eval.videos.extractors.identity import IdentityExtractor
+from moda.eval.videos.extractors.identity import CSIM, DISTANCE, OWN_COSINE, IdentityExtractor
 from moda.eval.videos.extractors.phones import PhoneExtractor
 from moda.eval.videos.extractors.sync import SyncExtractor
 from moda.eval.videos.protocol import Protocol, shown
@@ -161,8 +161,12 @@ def _video(path: str, device: str, trust_script: bool = False) -> FeatureNetwork
 
 
 def _identity(path: str) -> IdentityExtractor:
-    network, file = (DlibFaces, find("dlib_faces")) if path == STAND_IN else (ArcFace, Path(path))
-    return IdentityExtractor(network.from_pretrained(file), sha256_of(file))
+    if path == STAND_IN:
+        file = find("dlib_faces")
+        return IdentityExtractor(DlibFaces.from_pretrained(file), sha256_of(file), DISTANCE)
+    digest = sha256_of(path)
+    label = CSIM if is_published("identity", digest) else OWN_COSINE
+    return IdentityExtractor(ArcFace.from_pretrained(path), digest, label)
 
 
 def _detector(path: str, device: str) -> FaceDetector:

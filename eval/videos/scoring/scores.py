@@ -12,7 +12,7 @@ from moda.eval.intervals import Interval, paired_difference
 from moda.eval.metrics.base import Column, Metric, Score, mean_score, score_all
 from moda.eval.metrics.speed import COLUMNS as SPEED_COLUMNS
 from moda.eval.takes import Take
-from moda.eval.videos.extractors.identity import identity_score
+from moda.eval.videos.extractors.identity import CSIM, DISTANCE, OWN_COSINE, identity_score
 from moda.eval.videos.measure import Measured
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.reading.source import open_source
@@ -23,8 +23,9 @@ from moda.motion.statistics import MotionStatistics
 from moda.progress import progress
 
 IDENTITY = {
-    "CSIM": ("cosine of ArcFace embeddings", "higher"),
-    "identity distance (dlib)": ("distance of dlib's face embeddings, below 0.6 for one person", "lower"),
+    CSIM: ("cosine of ArcFace embeddings", "higher"),
+    OWN_COSINE: ("cosine of the embeddings of an ArcFace that is not the published one", "higher"),
+    DISTANCE: ("distance of dlib's face embeddings, below 0.6 for one person", "lower"),
 }
 WITHIN = 1  # frames of offset that count as in sync
 

@@ -11,6 +11,7 @@ from video_support import PROTOCOL
 
 from moda.errors import UserError
 from moda.eval.networks import I3D, S3FD, FIDInception, SyncNet
+from moda.eval.networks.recognition import ArcFace
 from moda.eval.videos.extractors import networks
 from moda.eval.videos.extractors.networks import STAND_IN, Networks, build_extractors
 from moda.files import sha256_of
@@ -74,6 +75,18 @@ def test_a_file_that_is_not_the_published_one_is_told(tmp_path: Path, publish: P
     assert any(str(file) in note and "is not the published file of networks.identity" in note for note in notes)
     publish("arcface", str(file))
     assert not any(str(file) in note for note in Networks(identity=str(file)).resolved()[1])
+
+
+def test_similarity_in_another_network_is_no_csim(
+    tmp_path: Path, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "w600k_r50.onnx"
+    file.write_bytes(b"another network")
+    monkeypatch.setattr(ArcFace, "from_pretrained", lambda path: ArcFace.__new__(ArcFace))
+    assert labels()["identity"] == "identity distance (dlib)"
+    assert labels(identity=str(file))["identity"] == "cosine (own ArcFace)"
+    publish("arcface", str(file))
+    assert labels(identity=str(file))["identity"] == "CSIM"
 
 
 def test_every_role_has_a_hash_to_tell_the_published_file_by() -> None:

@@ -141,6 +141,8 @@ def test_without_a_truth_identity_is_kept_or_lost_since_the_first_frame() -> Non
     turned = measured("a", identity={"embeddings": np.array([[1.0, 0], [1, 0], [0, 1]])})
     truth = {"a": measured("a", identity={"embeddings": np.array([[0.0, 1]])})}
     assert identity_score([turned], truth, "CSIM", PROTOCOL).value == pytest.approx(1 / 3)
+    assert identity_score([turned], truth, "cosine (own ArcFace)", PROTOCOL).value == pytest.approx(1 / 3)
+    assert identity_score([turned], truth, "identity distance (dlib)", PROTOCOL).value == pytest.approx(2 * 2**0.5 / 3)
     assert identity_score([turned], {}, "CSIM", PROTOCOL).value == pytest.approx(1 / 2)
     alone = measured("b", identity={"embeddings": np.array([[1.0, 0]])})
     assert identity_score([alone, measured("c", identity="no face")], {}, "CSIM", PROTOCOL).value is None
