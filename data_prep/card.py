@@ -18,7 +18,7 @@ from moda.data.schema import EMOTIONS, DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.data_prep.card_figures import Values, bars, histograms
 from moda.data_prep.corpora import CORPORA
-from moda.data_prep.pictures import kind_of
+from moda.data_prep.pictures import STRETCH, kind_of
 from moda.data_prep.records import VideoRecord, read_records
 from moda.data_prep.settings import FPS
 from moda.errors import UserError
@@ -93,9 +93,7 @@ def write_card(root: Path, out: Path | None = None) -> Path:
             videos=len(records),
             used=sum(bool(record.item.clips) for record in records.values()),
             refused=refused(records.values()),
-            pictures=[p for record in records.values() if record.item.clips for p in record.pictures.values()][
-                :: _step(records)
-            ],
+            pictures=_spread([picture for record in records.values() for picture in record.clip_pictures]),
             samples=list(samples(root, manifest, gathered.keys)),
             licences=licences(request, manifest),
             request=request,
@@ -136,15 +134,17 @@ def refused(records: Sequence[VideoRecord] | Any) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for record in records:
         if record.item.clips:
-            reasons, picture = record.item.left_out, None
+            left_out = [
+                (reason, kind_of(record, reason), STRETCH.format(k)) for k, reason in enumerate(record.item.left_out)
+            ]
         else:
-            reasons, picture = [record.item.reason], record.pictures.get("")
-        for reason in reasons:
-            kind = kind_of(record) if not record.item.clips else kind_of(record, reason)
+            left_out = [(record.item.reason, kind_of(record), "")]
+        for reason, kind, key in left_out:
             group = groups.setdefault(
                 kind, {"example": reason.split(" s: ", 1)[-1], "videos": 0, "stretches": 0, "shown": []}
             )
             group["stretches" if record.item.clips else "videos"] += 1
+            picture = record.pictures.get(key)
             if picture and len(group["shown"]) < THUMBNAILS:
                 group["shown"].append({"file": record.file, "picture": picture})
     return sorted(groups.values(), key=lambda group: -group["videos"] - group["stretches"])
@@ -195,9 +195,9 @@ def _motion(gathered: Gathered) -> list[Values]:
     return [Values(title, gathered.values[name]) for name, title in titles.items()]
 
 
-def _step(records: Mapping[str, VideoRecord]) -> int:
-    total = sum(len(record.pictures) for record in records.values() if record.item.clips)
-    return max(1, total // (2 * THUMBNAILS))
+def _spread(pictures: Sequence[str]) -> Sequence[str]:
+    """A few of them, from all over the set."""
+    return pictures[:: max(1, len(pictures) // (2 * THUMBNAILS))]
 
 
 def _environment() -> jinja2.Environment:

@@ -3,7 +3,7 @@
 import errno
 import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from moda.data_prep.items import StageClock, VideoItem
 from moda.data_prep.looks import Looks
 from moda.data_prep.networks import Networks, build_networks
 from moda.data_prep.patient import PatientReader
-from moda.data_prep.pictures import REFUSED, small_picture, write_picture
+from moda.data_prep.pictures import REFUSED, STRETCH, small_picture, write_picture
 from moda.data_prep.probe import probe
 from moda.data_prep.scenes import SceneCuts
 from moda.data_prep.select import Selector, Span
@@ -79,12 +79,13 @@ class _Reading:
         self.extractor, self.source, self.folder = extractor, source, folder
         self.item, self.clock = VideoItem(), StageClock()
         self._reasons: list[str] = []  # of clips and stretches that were left out
-        self._beside = 0
+        self._beside, self._probed = 0, False
         self._picture: np.ndarray | None = None
 
     def run(self) -> None:
         settings = self.extractor.settings
         info = probe(self.source.path)
+        self._probed = True
         with self.clock("sound"):
             waveform = self._sound(info.has_audio or self.source.sound is not None)
         if waveform is None:
@@ -151,6 +152,9 @@ class _Reading:
         except UserError as error:
             if _out_of_space(error):
                 raise
+            picture = held.picture((span.start + span.stop) // 2)
+            if picture is not None:
+                write_picture(self.folder / f"{STRETCH.format(len(self._reasons))}.jpg", small_picture(picture))
             self._reasons.append(f"{span.start / FPS:.1f} to {span.stop / FPS:.1f} s: {error}")
 
     def _conclude(self, reader: PatientReader, promised: float) -> None:
@@ -183,7 +187,10 @@ class _Reading:
             return None
 
     def picture_refusal(self) -> None:
-        """Leave a picture of a video of which nothing is used."""
+        """Leave a picture of a video of which nothing is used, if it can be read at all."""
+        if self._picture is None and self._probed:  # refused before it was looked at, as for want of sound
+            with suppress(UserError), closing(PatientReader(self.source.path, FPS)) as reader:
+                self._picture = next((small_picture(frame) for _, frame in reader.frames(range(1))), None)
         if self._picture is not None:
             write_picture(self.folder / REFUSED, self._picture)
 

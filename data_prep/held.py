@@ -76,6 +76,10 @@ class HeldFrames:
         self._windows.clear()
         self._bytes = 0
 
+    def picture(self, number: int) -> np.ndarray | None:
+        """What was kept of a frame; None where it was not."""
+        return next((window.picture for window in self._windows if window.number == number), None)
+
     def crops(self, span: range, box: CropBox, size: int) -> Iterator[np.ndarray] | None:
         """The crop ``box`` of each frame of ``span``, scaled to (size, size, 3); None where not all of it was kept."""
         windows = [window for window in self._windows if window.number in span]

@@ -21,6 +21,7 @@ SIDE = 128  # pixels
 MOST = 240  # clips of one run that are shown
 OF_A_REASON = 12  # refused videos that are shown for one reason
 REFUSED = "refused.jpg"  # beside item.json, of a video without a clip
+STRETCH = "refused {}"  # key and name of a file, of the stretch that the so manieth reason is about
 
 NUMBER = re.compile(r"\d+(\.\d+)?")
 
@@ -37,12 +38,23 @@ def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRe
             if number % step == 0:
                 pictures[clip.key] = _embedded(videos / record.digest / f"{clip.key}.jpg")
             number += 1
-        refused = videos / record.digest / REFUSED
-        if not record.item.clips and refused.is_file() and shown[kind_of(record)] < OF_A_REASON:
-            shown[kind_of(record)] += 1
-            pictures[""] = _embedded(refused)
+        for key, kind, path in _refusals(record, videos / record.digest):
+            if path.is_file() and shown[kind] < OF_A_REASON:
+                shown[kind] += 1
+                pictures[key] = _embedded(path)
         found.append(replace(record, pictures=pictures))
     return found
+
+
+def _refusals(record: "VideoRecord", folder: Path) -> list[tuple[str, str, Path]]:
+    """(key, kind of the reason, file) of a video without a clip, or of each stretch that was left out."""
+    if not record.item.clips:
+        return [("", kind_of(record), folder / REFUSED)]
+    keys = map(STRETCH.format, range(len(record.item.left_out)))
+    return [
+        (key, kind_of(record, reason), folder / f"{key}.jpg")
+        for key, reason in zip(keys, record.item.left_out, strict=True)
+    ]
 
 
 def kind_of(record: "VideoRecord", reason: str | None = None) -> str:

@@ -26,7 +26,7 @@ class VideoRecord:
     """One video: what was read off it, and whose it is.
 
     digest: names the file (``Source.digest``). pictures: small JPEG files in base64, by clip key, of a few
-    clips only; under "" that of a video without a clip.
+    clips only; under "" that of a video without a clip, under ``pictures.STRETCH`` those of refused stretches.
     """
 
     file: str
@@ -34,6 +34,11 @@ class VideoRecord:
     item: VideoItem
     labels: Labels
     pictures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clip_pictures(self) -> list[str]:
+        """Of the clips that are used."""
+        return [self.pictures[clip.key] for clip in self.item.clips if clip.key in self.pictures]
 
     def to_line(self) -> str:
         value = {

@@ -89,8 +89,7 @@ def write_report(out: Path, report: dict[str, Any], videos: Sequence[VideoRecord
     pictures = [
         {"file": video.file, "data": f"data:image/jpeg;base64,{picture}"}
         for video in videos
-        if video.item.clips
-        for picture in video.pictures.values()
+        for picture in video.clip_pictures
     ]
     step = max(1, -(-len(pictures) // MAX_THUMBNAILS))  # spread evenly over a set that is too large
     environment = Environment(

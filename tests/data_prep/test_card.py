@@ -37,6 +37,18 @@ def test_the_card_tells_what_is_in_it_and_what_is_not(dataset: Path, capsys):
     assert "moda does not know" in page
 
 
+def test_what_is_refused_is_shown(settings: PrepareSettings, make_video):
+    make_video("half.mp4", [square(60, 60, 40)] * 100, sound=np.concatenate([tone(1.8), np.zeros(35_200, np.float32)]))
+    make_video("mute.mp4", [square(60, 60, 40)] * 30)  # refused before it is looked at
+    prepare(settings)
+    assert main(["inspect", str(settings.out)]) == 0
+    page = (settings.out / "card.html").read_text()
+    assert "its sound is silent" in page and "it has no sound track" in page
+    assert page.count('title="half.mp4"') == page.count('title="mute.mp4"') == 1
+    assert "<b>1</b><span>clips</span>" in page
+    assert page.count('alt=""') == 3  # and what is used
+
+
 def test_another_place_and_what_is_no_data_set(dataset: Path, tmp_path: Path, capsys):
     assert main(["inspect", str(dataset), "--out", str(tmp_path / "x.html")]) == 0 and (tmp_path / "x.html").is_file()
     assert main(["inspect", str(tmp_path)]) == 1 and "is not a prepared data set" in capsys.readouterr().err
