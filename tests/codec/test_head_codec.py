@@ -119,10 +119,9 @@ def test_frames_without_a_face_are_interpolated_and_too_many_are_an_error(codec)
     motion = speech(frames=7)
     frames = [codec.renderer.render(random_head(1), row) for row in motion]
     blank = np.zeros_like(frames[0])
-    whole = codec.encode(frames).motion
     clip = codec.encode([*frames[:3], blank, *frames[4:]])
     assert clip.found.tolist() == [True] * 3 + [False] + [True] * 3
-    assert np.allclose(clip.motion[3], (whole[2] + whole[4]) / 2, atol=1e-4)
+    assert np.allclose(clip.motion[3], (clip.motion[2] + clip.motion[4]) / 2, atol=1e-4)
     with pytest.raises(UserError, match="2 of 6 frames"):
         codec.encode([*frames[:2], *[blank] * 4])
     with pytest.raises(UserError, match="0 of 0 frames"):

@@ -12,6 +12,7 @@ from moda.codec.base import EncodedClip, Portrait
 from moda.codec.head.correspondence import load_landmarks
 from moda.codec.head.fit import fit_head
 from moda.codec.head.identity import Head, random_head
+from moda.codec.head.pitch import PITCH_FILE
 from moda.codec.head.pose import KEY_LANDMARKS, measure_pose
 from moda.codec.head.reading import Reading
 from moda.codec.head.renderer import HeadRenderer, rest_motion
@@ -22,7 +23,7 @@ from moda.files import sha256_of
 from moda.motion.layout import get_layout
 from moda.weights import find
 
-CODEC_VERSION = 1  # raise when the same frames would give other numbers
+CODEC_VERSION = 2  # raise when the same frames would give other numbers
 _TREMOR = 0.02  # what the landmarker's blendshapes waver by on a still face
 _INNER_LIPS = np.array([(82, 87), (13, 14), (312, 317)])  # upper and lower landmark
 _LAYOUT = get_layout("head59")
@@ -44,7 +45,7 @@ class HeadCodec:
 
     Motion is what is measured: MediaPipe's blendshapes in [0, 1], jawOpen corrected so that the lips
     are as far apart as the landmarks see them, and the pose of ``pose.measure_pose``. Both read
-    something of their own into every face (raised brows, a pucker, a few degrees of pitch), so
+    something of their own into every face (raised brows, a pucker, a degree of pitch), so
     ``decode`` takes for neutral what it measures on the portrait's own neutral face: decode undoes
     encode, and ``Portrait.rest`` renders as the neutral face. True ARKit curves, without that, are
     what ``HeadRenderer`` renders.
@@ -77,6 +78,7 @@ class HeadCodec:
             sha256_of(find("face_landmarker")),
             self.renderer.mesh.digest,
             hashlib.sha256(load_landmarks().template.tobytes()).hexdigest(),
+            sha256_of(PITCH_FILE),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

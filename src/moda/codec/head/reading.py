@@ -7,9 +7,13 @@ import numpy as np
 
 from moda.codec.base import EncodedClip
 from moda.codec.head.correspondence import image_points
+from moda.codec.head.pitch import pitch_offset
 from moda.codec.head.pose import identity_vector, unpose
 from moda.face.follow import fill_gaps, follow, require_found
 from moda.face.landmarker import Face
+from moda.motion.layout import get_layout
+
+_PITCH = get_layout("head59").index("pitch")
 
 
 class Landmarker(Protocol):
@@ -45,5 +49,7 @@ class Reading:
     def finish(self) -> EncodedClip:
         """Raises UserError for an empty clip or when fewer than half of the frames show a face."""
         seen = require_found(self._found)
-        identity = identity_vector(np.median(np.stack(self._unposed), axis=0))
-        return EncodedClip(fill_gaps(np.stack(self._rows), seen), identity, seen)
+        shape = np.median(np.stack(self._unposed), axis=0)
+        motion = fill_gaps(np.stack(self._rows), seen)
+        motion[:, _PITCH] -= pitch_offset(np.mean(self._unposed, axis=0))
+        return EncodedClip(motion, identity_vector(shape), seen)
