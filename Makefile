@@ -39,7 +39,7 @@ types: $(STAMP)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 pytest: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n $(JOBS) --dist loadfile --max-worker-restart=0
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs --durations=30 -n $(JOBS) --dist loadfile --max-worker-restart=0
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info

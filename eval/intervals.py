@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -135,23 +136,25 @@ def frechet_interval(
     return _moved(values[0], draws[0], level, len(keys), caution)
 
 
-def frechet_difference(
-    first: ClipSets,
-    second: ClipSets,
+def frechet_differences(
+    methods: Mapping[str, ClipSets],
     reference: ClipSets | Moments,
     *,
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-) -> Interval:
-    """FID or FVD of ``first`` minus that of ``second``, both over the clips that all have, drawn together.
+) -> dict[tuple[str, str], Interval]:
+    """FID or FVD of every method minus that of every later one, over the clips that all have, drawn together.
 
-    Otherwise as ``frechet_interval``.
+    Otherwise as ``frechet_interval``; each method is resampled once, however many there are.
     """
-    keys = _common_keys([first, second] if isinstance(reference, Moments) else [first, second, reference])
+    keys = _common_keys([*methods.values(), *([] if isinstance(reference, Moments) else [reference])])
     caution = _check(len(keys), level, resamples)
-    values, draws = _distances([first, second], reference, keys, resamples, seed)
-    return _moved(values[0] - values[1], draws[0] - draws[1], level, len(keys), caution)
+    values, draws = _distances(list(methods.values()), reference, keys, resamples, seed)
+    return {
+        (first, second): _moved(values[i] - values[j], draws[i] - draws[j], level, len(keys), caution)
+        for (i, first), (j, second) in combinations(enumerate(methods), 2)
+    }
 
 
 def leading_components(sets: Sequence[Moments], most: int = MOST_DIMENSIONS) -> Tensor:

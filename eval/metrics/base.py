@@ -35,7 +35,7 @@ class Score:
     """One cell of the report.
 
     value: None where undefined (a motionless row correlates with nothing). interval: 95 %. n: clips it
-    rests on. per_clip: key of a clip to its value, where clips have one. caution: why not to trust it.
+    rests on. per_clip: key of a clip to its value, where clips have one. caution: why not to trust it, a reason a line.
     n_of: what else it rests on, as {"features": 3600, "reference_features": 4000} of a distance or {"tracks": 12}.
     """
 

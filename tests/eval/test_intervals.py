@@ -8,7 +8,7 @@ from moda.errors import UserError
 from moda.eval import intervals
 from moda.eval.distances import frechet_distance
 from moda.eval.intervals import (
-    frechet_difference,
+    frechet_differences,
     frechet_interval,
     leading_components,
     mean_interval,
@@ -138,11 +138,14 @@ def test_the_interval_of_a_distance_covers_what_other_clips_would_give():
 def test_a_difference_of_distances_is_drawn_together():
     good, reference, x, y = pair_of_sets(shift=0.3)
     worse = by_clip(x + 0.5)
-    found = frechet_difference(worse, good, reference, resamples=300)
+    pairs = frechet_differences({"worse": worse, "good": good, "again": good}, reference, resamples=300)
+    assert list(pairs) == [("worse", "good"), ("worse", "again"), ("good", "again")]
+    found, same = pairs["worse", "good"], pairs["good", "again"]
     assert found.value == pytest.approx(distance(x + 0.5, y) - distance(x, y), rel=1e-9)
     assert 0 < found.low < found.value < found.high
-    same = frechet_difference(good, good, reference, resamples=100)
     assert (same.value, same.low, same.high) == (0, 0, 0)
+    alone = frechet_differences({"worse": worse, "good": good}, reference, resamples=300)
+    assert alone == {("worse", "good"): found}
 
 
 def test_many_dimensions_are_resampled_in_the_leading_ones(monkeypatch):

@@ -1,12 +1,14 @@
 """What stands under the tables: what each row rests on, what it is missing and why, and which numbers to doubt."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moda.errors import first_of
 
 REASONS, CLIPS = 4, 3  # told of a row, and of a reason; the rest is in results.json
 COLUMNS = 6  # told of a caution
+NUMBER = re.compile(r"\d+")
 
 
 def counts_of(results: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -24,13 +26,28 @@ def counts_of(results: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def cautions_of(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(caution, the columns and rows it is about), each said once."""
+    """(caution, the columns and rows it is about), each said once: those that differ in counts alone are one."""
     found: dict[str, list[str]] = {}
+    where: dict[str, list[str]] = {}
     for row in results["rows"].values():
         for name, score in row["scores"].items():
-            if score["caution"]:
-                found.setdefault(score["caution"], []).append(f"{row['title']}: {results['metrics'][name]['title']}")
-    return [(caution, first_of(where, COLUMNS)) for caution, where in found.items()]
+            for caution in score["caution"].splitlines():
+                kind = NUMBER.sub("#", caution)
+                found.setdefault(kind, []).append(caution)
+                where.setdefault(kind, []).append(f"{row['title']}: {results['metrics'][name]['title']}")
+    return [(_ranged(cautions), first_of(where[kind], COLUMNS)) for kind, cautions in found.items()]
+
+
+def _ranged(texts: Sequence[str]) -> str:
+    """Texts of one kind as one, with "3 to 11" where they have several numbers."""
+    columns = iter(zip(*(map(int, NUMBER.findall(text)) for text in texts), strict=True))
+
+    def span(_: re.Match[str]) -> str:
+        numbers = next(columns)
+        low, high = min(numbers), max(numbers)
+        return f"{low}" if low == high else f"{low} to {high}"
+
+    return NUMBER.sub(span, texts[0])
 
 
 def footnotes(results: Mapping[str, Any]) -> list[str]:

@@ -1,17 +1,17 @@
 """Fréchet and kernel distances of a row's features to the reference's, from the cache, a clip at a time."""
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from zlib import crc32
 
 import numpy as np
 from torch import Tensor
 
-from moda.errors import UserError
 from moda.eval.distances import extrapolate_frechet, frechet_distance, kernel_distance, too_few
-from moda.eval.intervals import Interval, frechet_difference, frechet_interval, leading_components
+from moda.eval.intervals import Interval, frechet_differences, frechet_interval, leading_components
 from moda.eval.metrics.base import Score
 from moda.eval.moments import Moments
 from moda.eval.videos.measure import Measured
@@ -114,7 +114,7 @@ def distance_scores(
             interval = frechet_interval(row.projected(basis, keys), other, resamples=resamples, seed=seed).around(value)
         cautions.append(interval.caution)
     bounds = (max(interval.low, 0.0), interval.high) if interval else None
-    scores = {label: Score(value, bounds, len(row), caution="; ".join(filter(None, cautions)), n_of=n_of)}
+    scores = {label: Score(value, bounds, len(row), caution="\n".join(filter(None, cautions)), n_of=n_of)}
     if count > 1 and {clip.sha256 for clip in row.usable} != {clip.sha256 for clip in reference.usable}:
         # of a set with itself it is negative: every feature meets its own copy
         (a, clips_a), (b, clips_b) = row.thinned(MOST_FOR_KID), reference.thinned(MOST_FOR_KID)
@@ -131,22 +131,33 @@ def distance_scores(
     return scores
 
 
-def distance_difference(
-    first: FeatureSet, second: FeatureSet, reference: FeatureSet, *, paired: bool, resamples: int, seed: int
-) -> Interval | None:
-    """First minus second, over the clips that all have; None for fewer than two."""
-    if not (len(first) and len(second) and len(reference)):
-        return None
-    if min(features.moments.count for features in (first, second, reference)) < 2:
-        return None
-    keys = first.keys & second.keys & (reference.keys if paired else first.keys)
-    basis = leading_components([first.moments, second.moments, reference.moments])
-    other = reference.projected(basis, keys) if paired else reference.moments.project(basis)
-    try:
+def distance_differences(
+    methods: Mapping[str, FeatureSet], reference: FeatureSet, *, paired: bool, resamples: int, seed: int
+) -> dict[tuple[str, str], Interval]:
+    """Of every two methods, the one named first minus the other, over the clips that both have; none for fewer than two.
+
+    Pairs that have the same clips are drawn together.
+    """
+    usable = {name: features for name, features in methods.items() if len(features) and features.moments.count > 1}
+    if not len(reference) or reference.moments.count < 2:
+        return {}
+    alike: dict[frozenset[str], list[tuple[str, str]]] = {}
+    for first, second in combinations(usable, 2):
+        keys = usable[first].keys & usable[second].keys & (reference.keys if paired else usable[first].keys)
+        if len(keys) > 1:
+            alike.setdefault(frozenset(keys), []).append((first, second))
+    found: dict[tuple[str, str], Interval] = {}
+    for keys, pairs in alike.items():
+        sets = {name: usable[name] for name in usable if any(name in pair for pair in pairs)}
+        basis = leading_components([reference.moments, *(features.moments for features in sets.values())])
+        other = reference.projected(basis, keys) if paired else reference.moments.project(basis)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return frechet_difference(
-                first.projected(basis, keys), second.projected(basis, keys), other, resamples=resamples, seed=seed
+            warnings.simplefilter("ignore")  # cautions say it
+            drawn = frechet_differences(
+                {name: features.projected(basis, keys) for name, features in sets.items()},
+                other,
+                resamples=resamples,
+                seed=seed,
             )
-    except UserError:
-        return None
+        found |= {pair: drawn[pair] for pair in pairs}
+    return found

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from moda.eval.videos.measure import Measured
 from moda.eval.videos.protocol import Protocol
 from moda.eval.videos.reading.source import open_source
 from moda.eval.videos.rows import Row
-from moda.eval.videos.scoring.distributions import FeatureSet, distance_difference, distance_scores
+from moda.eval.videos.scoring.distributions import FeatureSet, distance_differences, distance_scores
 from moda.eval.videos.scoring.takes import statistics_of, take_of
 from moda.motion.statistics import MotionStatistics
 from moda.progress import progress
@@ -77,9 +78,10 @@ def score(
                 into |= _take_scores(row, clips, truth, metrics, statistics, protocol)
             into |= {name: Score(value, n=1) for name, value in (speed or {}).get(row.name, {}).items()}
             advance(1, row.title)
-        _differences(
-            scores, [row for row in rows if row.kind == "method"], found, reference, labels, protocol, unpaired
-        )
+    methods = [row.name for row in rows if row.kind == "method"]
+    _differences(scores, methods, protocol)
+    if reference and len(methods) > 1:
+        _distance_differences(scores, methods, found, reference, labels, protocol, paired=unpaired is None)
     known = columns(labels, metrics)
     scores.columns = {name: known[name] for name in known if any(name in row for row in scores.rows.values())}
     return scores
@@ -160,26 +162,32 @@ def _sound(video: Any, sound: Any) -> np.ndarray | None:
         return None  # the sync column names it
 
 
-def _differences(
-    scores: Scores, methods: Sequence[Row], found: Found, reference: str | None, labels: Mapping[str, str],
-    protocol: Protocol, unpaired: str | None,
-) -> None:  # fmt: skip
+def _differences(scores: Scores, methods: Sequence[str], protocol: Protocol) -> None:
     """Of every two methods, in every column that has clips."""
-    for i, first in enumerate(methods):
-        for second in methods[i + 1 :]:
-            into = scores.differences.setdefault((first.name, second.name), {})
-            ours, theirs = scores.rows[first.name], scores.rows[second.name]
-            for name in ours.keys() & theirs.keys():
-                common = set(ours[name].per_clip) & set(theirs[name].per_clip)
-                if len(common) > 1:
-                    into[name] = _quiet_difference(ours[name].per_clip, theirs[name].per_clip, protocol)
-            for name in ("image", "video") if reference else ():
-                sets = [FeatureSet(found[row], name) for row in (first.name, second.name, reference or "")]
-                interval = distance_difference(
-                    sets[0], sets[1], sets[2], paired=unpaired is None, resamples=protocol.resamples, seed=protocol.seed
-                )
-                if interval:
-                    into[labels[name]] = interval
+    for first, second in combinations(methods, 2):
+        into = scores.differences.setdefault((first, second), {})
+        ours, theirs = scores.rows[first], scores.rows[second]
+        for name in ours.keys() & theirs.keys():
+            common = set(ours[name].per_clip) & set(theirs[name].per_clip)
+            if len(common) > 1:
+                into[name] = _quiet_difference(ours[name].per_clip, theirs[name].per_clip, protocol)
+
+
+def _distance_differences(
+    scores: Scores, methods: Sequence[str], found: Found, reference: str, labels: Mapping[str, str],
+    protocol: Protocol, paired: bool,
+) -> None:  # fmt: skip
+    networks = [name for name in ("image", "video") if name in labels]
+    with progress("comparing methods", len(networks), "networks") as advance:
+        for name in networks:
+            sets = {row: FeatureSet(found[row], name) for row in methods}
+            intervals = distance_differences(
+                sets, FeatureSet(found[reference], name),
+                paired=paired, resamples=protocol.resamples, seed=protocol.seed,
+            )  # fmt: skip
+            for pair, interval in intervals.items():
+                scores.differences[pair][labels[name]] = interval
+            advance(1, labels[name])
 
 
 def _quiet_difference(first: Mapping[str, float], second: Mapping[str, float], protocol: Protocol) -> Interval:

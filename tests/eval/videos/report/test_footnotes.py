@@ -47,6 +47,16 @@ def test_reasons_are_said_once_each_and_a_few_of_them() -> None:
     assert "c3 (reason 3)" in line and "reason 5" not in line and line.endswith("; 5 more reasons in results.json")
 
 
+def test_cautions_that_differ_in_counts_are_one() -> None:
+    found = results({
+        "fid": score(caution="FID2: 503 features are few\n3 clips are few"), "kid": score(caution="11 clips are few"),
+        "sync_c": score(caution="FID2: 99 features are few"),
+    })  # fmt: skip
+    assert cautions_of(found) == [
+        ("FID2: 99 to 503 features are few", "m: FID, m: SYNC_C"), ("3 to 11 clips are few", "m: FID, m: KID"),
+    ]  # fmt: skip
+
+
 def test_a_caution_is_said_once_with_all_that_it_is_about() -> None:
     found = results(
         {"fid": score(caution="3 clips are few"), "kid": score(), "sync_c": score(caution="3 clips are few")}

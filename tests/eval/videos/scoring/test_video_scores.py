@@ -10,6 +10,7 @@ from video_support import PROTOCOL, measured
 
 from moda.errors import UserError
 from moda.eval import intervals
+from moda.eval.intervals import Interval
 from moda.eval.metrics.frechet import FrechetMotion
 from moda.eval.metrics.lag import Lag
 from moda.eval.tables import UNDEFINED, tables_of
@@ -19,7 +20,7 @@ from moda.eval.videos.report.compare import merge_results
 from moda.eval.videos.report.latex import latex
 from moda.eval.videos.rows import Row
 from moda.eval.videos.scoring import distributions
-from moda.eval.videos.scoring.distributions import FeatureSet, distance_difference, distance_scores
+from moda.eval.videos.scoring.distributions import FeatureSet, distance_differences, distance_scores
 from moda.eval.videos.scoring.scores import score, sync_scores
 
 SETTINGS = {"paired": True, "resamples": 200, "seed": 0, "extrapolate": False}
@@ -57,10 +58,15 @@ def test_a_clip_without_features_is_not_counted() -> None:
     assert distance_scores(FeatureSet([measured("c3", image="no face")], "image"), whole, "FID", **SETTINGS) == {}
 
 
+def difference_of(first: FeatureSet, second: FeatureSet, truth: FeatureSet, paired: bool = True) -> Interval | None:
+    sets = {"first": first, "second": second}
+    return distance_differences(sets, truth, paired=paired, resamples=200, seed=0).get(("first", "second"))
+
+
 def test_many_clips_share_what_is_resampled(monkeypatch) -> None:
     truth, near, far = clips(count=120), clips(0.5, seed=1, count=120), clips(1.0, seed=2, count=120)
     one_by_one = distance_scores(near, truth, "FID", **SETTINGS)["FID"]
-    difference = distance_difference(near, far, truth, paired=True, resamples=200, seed=0)
+    difference = difference_of(near, far, truth)
     monkeypatch.setattr(distributions, "MOST_RESAMPLED", 40)
     basis = torch.eye(4, dtype=torch.float64)
     groups, other = near.projected(basis, near.keys), truth.projected(basis, truth.keys)
@@ -69,7 +75,7 @@ def test_many_clips_share_what_is_resampled(monkeypatch) -> None:
     shared = distance_scores(near, truth, "FID", **SETTINGS)["FID"]
     assert shared.value == one_by_one.value and shared.n == 120
     assert shared.interval == pytest.approx(one_by_one.interval, rel=0.15)
-    again = distance_difference(near, far, truth, paired=True, resamples=200, seed=0)
+    again = difference_of(near, far, truth)
     assert difference is not None and again is not None and again.value == pytest.approx(difference.value)
 
 
@@ -110,14 +116,27 @@ def test_a_single_feature_has_no_distance_and_says_so() -> None:
         assert found["FVD"].value is None and "1 feature has no covariance" in found["FVD"].caution
         assert 1 in found["FVD"].n_of.values()
         assert len(found) == 1
-    assert distance_difference(one, many, many, paired=False, resamples=200, seed=0) is None
+    assert difference_of(one, many, many, paired=False) is None
 
 
 def test_the_difference_of_two_methods_has_its_sign() -> None:
     truth, near, far = clips(), clips(0.5, seed=1), clips(2.0, seed=2)
-    found = distance_difference(near, far, truth, paired=True, resamples=200, seed=0)
+    found = difference_of(near, far, truth)
     assert found is not None and found.high < 0
-    assert distance_difference(near, FeatureSet([], "image"), truth, paired=True, resamples=200, seed=0) is None
+    assert difference_of(near, FeatureSet([], "image"), truth) is None
+
+
+def test_pairs_are_compared_over_the_clips_that_both_have() -> None:
+    truth, near, far = clips(), clips(0.5, seed=1), clips(2.0, seed=2)
+    part = FeatureSet(far.clips[:4], "image")
+    methods = {"near": near, "far": far, "part": part, "one": FeatureSet(near.clips[:1], "image")}
+    found = distance_differences(methods, truth, paired=True, resamples=200, seed=0)
+    assert {pair: interval.n for pair, interval in found.items()} == {
+        ("near", "far"): len(near), ("near", "part"): 4, ("far", "part"): 4,
+    }  # fmt: skip
+    assert found["far", "part"].value == pytest.approx(0, abs=1e-9)
+    alone = difference_of(near, far, truth)
+    assert alone is not None and found["near", "far"].value == pytest.approx(alone.value)
 
 
 def sync(offsets, confidences, frames):
