@@ -83,11 +83,13 @@ class PatientReader:
         self._next = next(self._pending, None)
 
     def _timed(self, container: InputContainer) -> Generator[tuple[float, av.VideoFrame]]:
-        """Frames with the time at which they appear, up to the first that cannot be decoded."""
+        """Frames with the time at which they appear, up to the first that cannot be decoded whole."""
         stream = container.streams.video[0]
         stream.thread_type = "NONE"  # frames ahead of an error are not lost
         try:
             for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:  # what was lost is painted over with what is beside it
+                    return
                 yield (number * self._interval if frame.time is None else frame.time - self._start), frame
         except FFmpegError:
             return

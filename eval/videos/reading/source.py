@@ -1,12 +1,14 @@
 """A video file as the evaluation reads it: 25 frames a second by time stamps, and its sound."""
 
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from moda.audio.io import load_audio
 from moda.data_prep.decode import DecordFailure, FrameReader
@@ -56,20 +58,46 @@ class VideoSource:
         Raises UserError where the file is damaged: half a video is not scored as a whole one.
         """
         count = 0
-        try:
-            for _, frame in _reader(self.path, self.fps).frames(range(self.num_frames)):
-                count += 1
-                yield frame
-        except DecordFailure:  # also of sound videos
-            for _, frame in PatientReader(self.path, self.fps).frames(range(count, self.num_frames)):
-                count += 1
-                yield frame
+        with closing(_Watch(self.path)) as watch:
+            try:
+                for t, frame in _reader(self.path, self.fps).frames(range(self.num_frames)):
+                    watch.until((t + 0.5) / self.fps)
+                    count += 1
+                    yield frame
+            except DecordFailure:  # also of sound videos
+                for _, frame in PatientReader(self.path, self.fps).frames(range(count, self.num_frames)):
+                    count += 1
+                    yield frame
         if count < self.num_frames:
             raise UserError(f"only {count} of its {self.num_frames} frames can be read; it is damaged or cut short")
 
     def audio(self) -> np.ndarray:
         """(N,) int16 at 16 kHz; sample 0 belongs to the first frame. UserError where there is none or it is silent."""
         return np.round(np.clip(load_audio(self.sound_path), -1, 1) * 32767).astype(np.int16)
+
+
+class _Watch:
+    """Decodes along without looking at pictures: decord paints damage inside a frame over and says nothing."""
+
+    def __init__(self, path: Path):
+        self._container = av.open(str(path.resolve()))
+        stream = self._container.streams.video[0]
+        stream.thread_type = "AUTO"
+        self._start = float((stream.start_time or 0) * (stream.time_base or 0))
+        self._frames = self._container.decode(stream)
+        self._time = -1.0
+
+    def until(self, time: float) -> None:
+        """UserError for a damaged frame up to ``time`` seconds. What cannot be decoded at all the reader tells."""
+        with suppress(FFmpegError):
+            while self._time < time and (frame := next(self._frames, None)) is not None:
+                self._time = time if frame.time is None else frame.time - self._start
+                if frame.is_corrupt:
+                    raise UserError(f"its picture at {self._time:.2f} s is damaged")
+
+    def close(self) -> None:
+        self._frames.close()
+        self._container.close()
 
 
 def open_source(path: str | Path, sound: str | Path | None = None, fps: int = 25) -> VideoSource:

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from video_support import PROTOCOL, write_video
 
+from moda.data_prep.patient import PatientReader
 from moda.errors import UserError
 from moda.eval.videos.reading.source import open_source
 from moda.eval.videos.reading.view import View
@@ -48,6 +50,22 @@ def test_half_a_video_is_not_scored_as_a_whole_one(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(UserError):
         assert len(list(open_source(path).frames())) == 100
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5])
+def test_a_frame_that_the_decoder_paints_over_is_found(tmp_path: Path, where: float) -> None:
+    path = write_video(tmp_path / "v.mp4", 60, size=(128, 128))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    packet = packets[40]
+    assert packet.pos is not None
+    data = bytearray(path.read_bytes())
+    begin, end = packet.pos + int(where * packet.size), packet.pos + packet.size
+    data[begin:end] = bytes(end - begin)
+    path.write_bytes(data)
+    with pytest.raises(UserError):
+        list(open_source(path).frames())
+    assert len([None for _, _ in PatientReader(path).frames(range(60))]) <= 40
 
 
 def test_square_frames_are_used_whole_and_others_by_the_box(tmp_path: Path) -> None:
