@@ -18,7 +18,7 @@ from moda.data.schema import EMOTIONS, DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.data_prep.card_figures import Values, bars, histograms
 from moda.data_prep.corpora import CORPORA
-from moda.data_prep.pictures import STRETCH, kind_of
+from moda.data_prep.pictures import refusals
 from moda.data_prep.records import VideoRecord, read_records
 from moda.data_prep.settings import FPS
 from moda.errors import UserError
@@ -133,13 +133,7 @@ def refused(records: Sequence[VideoRecord] | Any) -> list[dict[str, Any]]:
     """Reasons why videos or stretches of them are not in the data set, the most frequent first."""
     groups: dict[str, dict[str, Any]] = {}
     for record in records:
-        if record.item.clips:
-            left_out = [
-                (reason, kind_of(record, reason), STRETCH.format(k)) for k, reason in enumerate(record.item.left_out)
-            ]
-        else:
-            left_out = [(record.item.reason, kind_of(record), "")]
-        for reason, kind, key in left_out:
+        for key, reason, kind in refusals(record):
             group = groups.setdefault(
                 kind, {"example": reason.split(" s: ", 1)[-1], "videos": 0, "stretches": 0, "shown": []}
             )

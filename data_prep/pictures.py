@@ -38,7 +38,8 @@ def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRe
             if number % step == 0:
                 pictures[clip.key] = _embedded(videos / record.digest / f"{clip.key}.jpg")
             number += 1
-        for key, kind, path in _refusals(record, videos / record.digest):
+        for key, _, kind in refusals(record):
+            path = videos / record.digest / (f"{key}.jpg" if key else REFUSED)
             if path.is_file() and shown[kind] < OF_A_REASON:
                 shown[kind] += 1
                 pictures[key] = _embedded(path)
@@ -46,14 +47,12 @@ def pictures_of(records: "Sequence[VideoRecord]", videos: Path) -> "list[VideoRe
     return found
 
 
-def _refusals(record: "VideoRecord", folder: Path) -> list[tuple[str, str, Path]]:
-    """(key, kind of the reason, file) of a video without a clip, or of each stretch that was left out."""
+def refusals(record: "VideoRecord") -> list[tuple[str, str, str]]:
+    """(key of its picture, reason, kind of the reason) of a video without a clip, or of each stretch that was left out."""
     if not record.item.clips:
-        return [("", kind_of(record), folder / REFUSED)]
-    keys = map(STRETCH.format, range(len(record.item.left_out)))
+        return [("", record.item.reason, kind_of(record))]
     return [
-        (key, kind_of(record, reason), folder / f"{key}.jpg")
-        for key, reason in zip(keys, record.item.left_out, strict=True)
+        (STRETCH.format(number), reason, kind_of(record, reason)) for number, reason in enumerate(record.item.left_out)
     ]
 
 

@@ -58,22 +58,32 @@ class VideoSource:
         Raises UserError where the file is damaged: half a video is not scored as a whole one.
         """
         count = 0
-        with closing(_Watch(self.path)) as watch:
-            try:
-                for t, frame in _reader(self.path, self.fps).frames(range(self.num_frames)):
-                    watch.until((t + 0.5) / self.fps)
-                    count += 1
-                    yield frame
-            except DecordFailure:  # also of sound videos
-                for _, frame in PatientReader(self.path, self.fps).frames(range(count, self.num_frames)):
-                    count += 1
-                    yield frame
+        try:
+            for frame in _read(self.path, self.fps, range(self.num_frames)):
+                count += 1
+                yield frame
+        except DecordFailure:  # also of sound videos
+            for _, frame in PatientReader(self.path, self.fps).frames(range(count, self.num_frames)):
+                count += 1
+                yield frame
         if count < self.num_frames:
             raise UserError(f"only {count} of its {self.num_frames} frames can be read; it is damaged or cut short")
 
     def audio(self) -> np.ndarray:
         """(N,) int16 at 16 kHz; sample 0 belongs to the first frame. UserError where there is none or it is silent."""
         return np.round(np.clip(load_audio(self.sound_path), -1, 1) * 32767).astype(np.int16)
+
+
+def _read(path: Path, fps: int, wanted: range) -> Iterator[np.ndarray]:
+    """Frames of the faster reader; it is watched, unless it finds damage itself."""
+    reader = _reader(path, fps)
+    if isinstance(reader, PatientReader):
+        yield from (frame for _, frame in reader.frames(wanted))
+        return
+    with closing(_Watch(path)) as watch:
+        for t, frame in reader.frames(wanted):
+            watch.until((t + 0.5) / fps)
+            yield frame
 
 
 class _Watch:

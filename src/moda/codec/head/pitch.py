@@ -29,8 +29,8 @@ _MOST = 10.0  # degrees; heads go to 9, and what is far from all of them is not 
 def pitch_offset(unposed: np.ndarray) -> float:
     """Degrees, at most 10 either way, that are read too much, from the unposed landmarks (478, 3) of a face.
 
-    They are best the mean over a clip: a face keeps its shape, of which each pose shows another part. What is left on heads that the fit has not seen:
-    docs/codecs.md.
+    They are best the mean over a clip: a face keeps its shape, of which each pose shows another part. What is
+    left on heads that the fit has not seen: docs/codecs.md.
     """
     mean, weights, constant = _line()
     return float(np.clip((_shape(unposed) - mean) @ weights + constant, -_MOST, _MOST))

@@ -49,7 +49,7 @@ class Reading:
     def finish(self) -> EncodedClip:
         """Raises UserError for an empty clip or when fewer than half of the frames show a face."""
         seen = require_found(self._found)
-        shape = np.median(np.stack(self._unposed), axis=0)
+        unposed = np.stack(self._unposed)
         motion = fill_gaps(np.stack(self._rows), seen)
-        motion[:, _PITCH] -= pitch_offset(np.mean(self._unposed, axis=0))
-        return EncodedClip(motion, identity_vector(shape), seen)
+        motion[:, _PITCH] -= pitch_offset(unposed.mean(0))
+        return EncodedClip(motion, identity_vector(np.median(unposed, axis=0)), seen)
