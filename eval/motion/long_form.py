@@ -13,7 +13,7 @@ from moda.generation.sampler import MotionSampler
 from moda.motion.layout import MotionLayout
 
 SECONDS = 30.0  # of speech, to the next window, that is said again and again: first and last are the same words
-TAKES = 16  # samples, of as many speakers as there are
+TAKES = 32  # samples, of as many speakers as there are, from another of their clips each
 MARGIN = 2  # frames about a seam that belong to it
 RESAMPLES = 1000
 
@@ -92,15 +92,17 @@ def _sampled(
     clips: Sequence[HeldOutClip], settings: Settings, sampler: MotionSampler, part: int, total: int, windows: int
 ) -> list[np.ndarray]:
     """``TAKES`` motions (total, D) of ``part`` frames of speech, which comes again with its noise: ``windows`` later."""
-    speeches = _speeches(clips, part)
-    takes = [(number, take) for take in range(-(-TAKES // len(speeches))) for number in range(len(speeches))][:TAKES]
-    chosen = [speeches[number] for number, _ in takes]
+    by_speaker: dict[str, list[HeldOutClip]] = {}
+    for clip in clips:
+        by_speaker.setdefault(clip.clip.record.speaker, []).append(clip)
+    takes = [(take, own) for take in range(-(-TAKES // len(by_speaker))) for own in by_speaker.values()][:TAKES]
+    starts = [own[take % len(own)] for take, own in takes]
     motions = sampler.sample_batch(
-        [speech[np.arange(total) % part] for speech, _ in chosen],
-        [clip.clip.identity for _, clip in chosen],
-        [clip.emotion for _, clip in chosen],
-        [clip.clip.motion[0] for _, clip in chosen],
-        [hashed_seed(settings.seed, take, f"long {clip.key}") for (_, take), (_, clip) in zip(takes, chosen, strict=True)],
+        [_speech(own, take, part)[np.arange(total) % part] for take, own in takes],
+        [clip.clip.identity for clip in starts],
+        [clip.emotion for clip in starts],
+        [clip.clip.motion[0] for clip in starts],
+        [hashed_seed(settings.seed, take, f"long {clip.key}") for (take, _), clip in zip(takes, starts, strict=True)],
         steps=settings.steps,
         guidance=settings.guidance,
         noise_period=windows,
@@ -115,16 +117,11 @@ def groups_of(layout: MotionLayout) -> dict[str, Sequence[int]]:
     return {**groups, "lips": layout.subsets["lips"]}
 
 
-def _speeches(clips: Sequence[HeldOutClip], frames: int) -> list[tuple[np.ndarray, HeldOutClip]]:
-    """Speech features (frames, L, C) of each speaker, clip after clip and again from the first, and a clip of theirs."""
-    by_speaker: dict[str, list[HeldOutClip]] = {}
-    for clip in clips:
-        by_speaker.setdefault(clip.clip.record.speaker, []).append(clip)
-    speeches = []
-    for own in by_speaker.values():
-        said = np.concatenate([clip.clip.audio[clip.speech] for clip in own])
-        speeches.append((said[np.arange(frames) % len(said)], own[0]))
-    return speeches
+def _speech(own: Sequence[HeldOutClip], first: int, frames: int) -> np.ndarray:
+    """Speech features (frames, L, C) of a speaker's clips, one after the other from number ``first`` on, over and over."""
+    turned = [own[(first + number) % len(own)] for number in range(len(own))]
+    said = np.concatenate([clip.clip.audio[clip.speech] for clip in turned])
+    return said[np.arange(frames) % len(said)]
 
 
 def _score(measure: Callable[[np.ndarray], float], takes: int, seed: int) -> Score:

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from sampler_support import IDENTITY, REST, STATISTICS, Oracle, features, oracle_sampler, real_sampler
+from sampler_support import IDENTITY, REST, STAGES, STATISTICS, Oracle, awake, features, oracle_sampler, real_sampler
 
 from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
 from moda.generation.published import PublishedWays
 from moda.generation.sampler import MotionSampler, window_noise
+from moda.models.mmdit import MMDiT
+from moda.models.motion_vae import MotionVAE
 from moda.motion.controls import measure
 from moda.motion.layout import get_layout
 from moda.motion.published import moda_statistics
+from moda.motion.reference import resize
 
 FULL = get_layout("liveportrait70")
 PUBLISHED = moda_statistics()
@@ -58,6 +61,20 @@ def test_a_large_face_is_sampled_at_the_mean_scale_and_comes_back_large():
     np.testing.assert_allclose(motion[:, 63:66], np.tile(2 * PUBLISHED.mean[63:66], (20, 1)), rtol=1e-4)
     np.testing.assert_allclose(motion[:, :63], np.tile(PUBLISHED.mean[:63], (20, 1)), atol=1e-6)
     np.testing.assert_allclose(sampled(published_sampler(still), 20)[:, 63], PUBLISHED.mean[63], rtol=1e-5)
+
+
+def test_of_latents_too_a_larger_face_moves_as_a_smaller_one():
+    torch.manual_seed(0)
+    vae, network = awake(MotionVAE(70, latent_dim=5, width=8, stride=4)), awake(MMDiT(5, 1, 3, 2, stages=STAGES, width=16, heads=2))
+    flow = RectifiedFlow(steps=2, guidance=1.0)
+    sampler = MotionSampler(
+        network, statistics=PUBLISHED, vae=vae, window=16, overlap=4, previous=4, flow=flow, reference_scale=True
+    )
+    once = sampler.sample(features(40), IDENTITY, 0, resize(PORTRAIT, 0.5, FULL))
+    twice = sampler.sample(features(40), IDENTITY, 0, PORTRAIT)
+    small, large = (np.concatenate(list(parts)) for parts in (once, twice))
+    np.testing.assert_allclose(large, resize(small, 2, FULL), rtol=1e-3, atol=1e-4)
+    assert small.std(0).max() > 0.01
 
 
 def test_poses_are_smoothed_within_windows():
@@ -110,8 +127,6 @@ def test_published_ways_that_do_nothing_are_refused(settings, message):
 
 
 def test_published_ways_of_motion_are_refused_elsewhere():
-    with pytest.raises(UserError, match="model.space=motion"):
-        real_sampler("latent", reference_scale=True)
     with pytest.raises(UserError, match="model.space=motion"):
         real_sampler("latent", published=PublishedWays(smooth_windows=True))
     with pytest.raises(UserError, match="liveportrait70, not tiny"):

@@ -193,5 +193,5 @@ def test_the_diffusion_baseline_trains_and_samples_like_any_other(configure, tmp
     path = run.train(configure("dit", "dit", *more, f"model.space={space}", f"model.motion_vae={tmp_path / 'vae'}"))
     export = load_export(path)
     assert export.flow.steps == 2 and float(export.flow.grid(4)[0]) == 1
-    made = list(export.sampler().sample(torch.randn(30, 1, 6), torch.zeros(5), 8, torch.zeros(59)))
+    made = list(export.sampler().sample(torch.randn(30, 1, 6), torch.zeros(5), 8, torch.ones(59)))
     assert sum(len(part) for part in made) == 30

@@ -155,7 +155,7 @@ def test_the_transformer_trains_on_the_latents_of_a_vae(configure, tmp_path) -> 
     assert export.space == "latent" and export.vae is not None
     assert export.network.motion_dim == export.vae.latent_dim == 4
     assert (run_dir / "export/motion_vae.safetensors").is_file()
-    made = list(export.sampler().sample(torch.randn(30, 1, 6), torch.zeros(5), 8, torch.zeros(59)))
+    made = list(export.sampler().sample(torch.randn(30, 1, 6), torch.zeros(5), 8, torch.ones(59)))
     assert sum(len(part) for part in made) == 30
 
 

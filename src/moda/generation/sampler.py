@@ -57,10 +57,8 @@ class MotionSampler:
         self.flow, self.reference_scale = flow or RectifiedFlow(), reference_scale
         self.published = published or PublishedWays()
         self.published.require_motion(statistics.layout)
-        if vae and (reference_scale or self.published.smooth_windows):
-            raise UserError(
-                "reference_scale and published.smooth_windows are for model.space=motion; set them to false"
-            )
+        if vae and self.published.smooth_windows:
+            raise UserError("published.smooth_windows is for model.space=motion; set it to false")
         self.stride = vae.stride if vae else 1
         if window < 1 or window % self.stride or overlap % self.stride:
             raise UserError(
