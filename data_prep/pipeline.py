@@ -15,33 +15,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from moda.data.schema import MANIFEST_NAME, DatasetManifest
+from moda.data.schema import DatasetManifest
 from moda.data_prep import launch
 from moda.data_prep.corpora import get_corpus
 from moda.data_prep.deny import denied_speakers, deny_notes, read_deny_list
 from moda.data_prep.extract import Extractor
+from moda.data_prep.known import Known, known_at, missing_of
 from moda.data_prep.pack import pack, without_repeats
 from moda.data_prep.pictures import pictures_of
-from moda.data_prep.records import VideoRecord, read_records
+from moda.data_prep.records import DENIED, VideoRecord
 from moda.data_prep.report import describe, rejection_lines, summary_lines, write_report
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
 from moda.data_prep.sources import Source, find_sources, read_labels
 from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
 from moda.data_prep.splits import split_speakers
-from moda.data_prep.tasks import WORK, WorkFolder, WorkList, is_same, plan_tasks, run_task
+from moda.data_prep.tasks import WORK, WorkFolder, WorkList, plan_tasks, run_task
 from moda.errors import UserError
-
-# a data set that grows need not keep to these
-MAY_DIFFER = ("limit", "shard_size", "splits.pinned", "splits.deny")
-
-
-@dataclass(frozen=True)
-class Known:
-    """The data set that stands at ``out`` already, or nothing."""
-
-    manifest: DatasetManifest | None
-    records: Mapping[str, VideoRecord]  # by digest
 
 
 @dataclass(frozen=True)
@@ -63,10 +53,11 @@ def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> Datase
     models = Extractor.of(settings)
     if settings.speaker_from == "face" and models.networks.identity is None:
         raise UserError("speaker_from=face needs a network that knows faces again; run: moda weights get dlib_faces")
-    if settings.splits.deny is not None:
-        read_deny_list(settings.splits.deny)  # now, not in the end
     found = _look(settings, models)
+    deny = _denied_names(settings, found.known)  # now, not in the end
     if found.known.manifest is not None and not found.missing:
+        records = list(found.known.records.values())
+        _splits(settings, records, denied_speakers(records, records, deny), found.known.manifest)  # nobody may move
         shutil.rmtree(settings.out / WORK, ignore_errors=True)
         count = sum(shard.num_samples for shard in found.known.manifest.shards)
         print(f"nothing to do: {settings.out} holds this data set, {count} clips")
@@ -121,8 +112,8 @@ def _look(settings: PrepareSettings, models: Extractor) -> "Found":
     folder = settings.source
     sources = (get_corpus(settings.corpus).find(folder) if settings.corpus else find_sources(folder))[: settings.limit]
     request = _request(settings, models)
-    known = _known(settings.out, request)
-    return Found(known, _missing(sources, known), request)
+    known = known_at(settings.out, request)
+    return Found(known, missing_of(sources, known), request)
 
 
 def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found: "Found") -> DatasetManifest:
@@ -147,7 +138,8 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
         new = join_speakers(new, known.records.values(), recognizer.apart)
     new = pictures_of(new, work.path / "videos")
     everything = [*known.records.values(), *new]
-    deny = frozenset() if settings.splits.deny is None else read_deny_list(settings.splits.deny)
+    deny = _denied_names(settings, known)
+    request = {**request, DENIED: sorted(deny)}
     splits = _splits(settings, everything, denied_speakers(said, everything, deny), known.manifest)
     manifest = pack(settings, models, request, new, splits, work.path / "videos", known.manifest)
     everything = list({record.digest: record for record in everything}.values())
@@ -182,45 +174,9 @@ def _request(settings: PrepareSettings, models: Extractor) -> dict[str, Any]:
     return json.loads(json.dumps(request))  # the form in which it is found again
 
 
-def _known(out: Path, request: Mapping[str, Any]) -> Known:
-    """What is at ``out``; a UserError if a run may neither begin nor go on there."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"out={out} is a file; give a folder")
-    if not (out / MANIFEST_NAME).is_file():
-        if out.is_dir() and not (out / WORK).is_dir() and any(out.iterdir()):
-            raise UserError(f"out={out} is not empty and holds no data set; give an empty or a new folder")
-        return Known(None, {})
-    manifest = DatasetManifest.load(out)
-    before, records = read_records(out, manifest)
-    if not before:
-        raise UserError(f"out={out} holds a data set that keeps no records of its videos; give another out=")
-    differing = [name for name in request if before.get(name) != request[name] and name not in MAY_DIFFER]
-    for kind in ("codec", "audio"):  # another component has another fingerprint: say it once
-        if {kind, f"{kind}_fingerprint"} <= set(differing):
-            differing.remove(f"{kind}_fingerprint")
-    if differing:
-        what = ", ".join(f"{name} was {before.get(name)!r:.60}, now {request[name]!r:.60}" for name in differing)
-        raise UserError(f"out={out} already holds a data set, made with other settings: {what}; "
-                        "give another out= or delete it")  # fmt: skip
-    return Known(manifest, records)
-
-
-def _missing(sources: Sequence[Source], known: Known) -> list[Source]:
-    """The videos that the data set does not know, or knows only as unusable in another state."""
-    missing, changed = [], []
-    for source in sources:
-        record = known.records.get(source.digest)
-        if record is None:
-            missing.append(source)
-        elif not is_same(source, record.item):
-            (changed if record.item.clips else missing).append(source)
-    if changed:
-        print(f"changed since they were read, and kept as they were: {len(changed)} videos, as {changed[0].name}")
-    there = {source.digest for source in sources}
-    gone = [record for digest, record in known.records.items() if digest not in there and record.item.clips]
-    if gone:
-        print(f"no longer in the source, and kept: {len(gone)} videos, as {gone[0].file}")
-    return missing
+def _denied_names(settings: PrepareSettings, known: Known) -> frozenset[str]:
+    """Whom the list names now, and whom lists have named that the data set was made with."""
+    return known.denied | (read_deny_list(settings.splits.deny) if settings.splits.deny is not None else frozenset())
 
 
 def _splits(

@@ -19,6 +19,7 @@ from moda.errors import UserError
 from moda.files import atomic_path
 
 VERSION = 1
+DENIED = "splits.denied"  # in the request: the names that a list has denied, which the list itself may lose
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,13 @@ def write_records(out: Path, number: int, request: Mapping[str, Any], records: I
 
 
 def read_records(root: Path, manifest: DatasetManifest) -> tuple[dict[str, Any], dict[str, VideoRecord]]:
-    """(what the data set was asked to be, digest -> record) of a data set; nothing of one that keeps no records."""
+    """(what the data set was asked to be, digest -> record) of a data set; nothing of one that keeps no records.
+
+    Whoever was denied when videos were added is in ``DENIED`` of the request, whichever time it was.
+    """
     request: dict[str, Any] = {}
     records: dict[str, VideoRecord] = {}
+    denied: set[str] = set()
     for name in manifest.videos:
         path = root / name
         if not path.resolve().is_relative_to(root.resolve()):
@@ -77,13 +82,14 @@ def read_records(root: Path, manifest: DatasetManifest) -> tuple[dict[str, Any],
                 if head["version"] != VERSION:
                     raise UserError(f"{path} is of another version of moda; prepare the data set again")
                 request = request or head["request"]
+                denied.update(head["request"].get(DENIED, ()))
                 for text in file:
                     record = VideoRecord.from_line(text)
                     records[record.digest] = record
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} is damaged ({error}); copy it again") from error
-    return request, records
+    return (request | {DENIED: sorted(denied)} if request else {}), records

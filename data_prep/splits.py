@@ -31,8 +31,8 @@ def split_speakers(
         for name in names:
             if chosen.setdefault(name, split) != split:
                 raise UserError(
-                    f"speaker {name!r} is in the shards of {split} already and cannot be pinned to {chosen[name]}; "
-                    "prepare the data set anew, elsewhere"
+                    f"speaker {name!r} is in the shards of {split} already and cannot go to {chosen[name]}, "
+                    "as splits.pinned or splits.deny asks; prepare the data set anew, elsewhere"
                 )
     free = [speaker for speaker in speakers if speaker not in chosen]
     free.sort(key=lambda speaker: hashlib.sha256(f"{seed}:{speaker}".encode()).digest())

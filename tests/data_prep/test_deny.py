@@ -76,3 +76,37 @@ def test_a_prepared_corpus_trains_on_no_copy_of_a_denied_video(settings: Prepare
     manifest = prepare(replace(settings, splits=splits))
     assert list(manifest.splits["test"]) == ["crawl"] and sorted(manifest.splits["train"]) == ["more", "other"]
     assert "no speaker or video of this corpus with nobody" in (settings.out / "report.json").read_text()
+
+
+@pytest.fixture
+def finished(settings: PrepareSettings, make_video) -> PrepareSettings:
+    """Four speakers, all in train, in a data set that is whole."""
+    for number, name in enumerate(("ann", "bob", "cid", "dan")):
+        make_video(f"{name}/1.mp4", [square(20, 20, 24 + 4 * number, (64, 64))] * 30, sound=tone(1.2))
+    open_to_all = replace(settings, splits=SplitSettings(val=0, test=0))
+    prepare(open_to_all)
+    return open_to_all
+
+
+def test_a_whole_data_set_that_trains_on_somebody_denied_or_pinned_elsewhere_is_refused(
+    finished: PrepareSettings, tmp_path, capsys
+):
+    (tmp_path / "deny.txt").write_text("ann\n")
+    denied = replace(finished.splits, deny=str(tmp_path / "deny.txt"))
+    with pytest.raises(UserError, match=r"'ann' is in the shards of train already and cannot go to test.*anew"):
+        prepare(replace(finished, splits=denied))
+    with pytest.raises(UserError, match="'bob' is in the shards of train already and cannot go to val"):
+        prepare(replace(finished, splits=replace(finished.splits, pinned={"val": ["bob"]})))
+    (tmp_path / "deny.txt").write_text("nobody\n")
+    prepare(replace(finished, splits=denied))
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_who_was_denied_once_is_denied_when_the_data_set_grows(finished: PrepareSettings, make_video, tmp_path):
+    (tmp_path / "deny.txt").write_text("eve\n")
+    make_video("fay/1.mp4", [square(20, 20, 44, (64, 64))] * 30, sound=tone(1.2))
+    prepare(replace(finished, splits=replace(finished.splits, deny=str(tmp_path / "deny.txt"))))
+    for side, name in ((48, "eve"), (52, "gus")):  # without the list, twice
+        make_video(f"{name}/1.mp4", [square(8, 8, side, (64, 64))] * 30, sound=tone(1.2))
+        manifest = prepare(finished)
+    assert manifest.splits["test"] == ["eve"] and {"fay", "gus"} < set(manifest.splits["train"])
