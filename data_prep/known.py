@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moda.data.schema import MANIFEST_NAME, DatasetManifest
+from moda.data_prep.items import VideoItem
 from moda.data_prep.records import DENIED, VideoRecord, read_records
 from moda.data_prep.sources import Source
 from moda.data_prep.tasks import WORK, is_same
@@ -22,6 +23,14 @@ class Known:
     manifest: DatasetManifest | None
     records: Mapping[str, VideoRecord]  # by digest
     denied: frozenset[str] = frozenset()
+
+    def holds(self, digest: str, item: VideoItem) -> bool:
+        """Whether ``item`` is what the data set says of the video."""
+        return digest in self.records and self.records[digest].item.sha256 == item.sha256
+
+    def holds_file(self, source: Source) -> bool:
+        """Whether the data set says of the video what it is now."""
+        return source.digest in self.records and is_same(source, self.records[source.digest].item)
 
 
 def known_at(out: Path, request: Mapping[str, Any]) -> Known:

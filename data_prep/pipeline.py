@@ -30,7 +30,7 @@ from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
 from moda.data_prep.sources import Source, find_sources, read_labels
 from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
 from moda.data_prep.splits import split_speakers
-from moda.data_prep.tasks import WORK, WorkFolder, WorkList, plan_tasks, run_task
+from moda.data_prep.tasks import WorkFolder, WorkList, plan_tasks, run_task
 from moda.errors import UserError
 
 
@@ -58,7 +58,7 @@ def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> Datase
     if found.known.manifest is not None and not found.missing:
         records = list(found.known.records.values())
         _splits(settings, records, denied_speakers(records, records, deny), found.known.manifest)  # nobody may move
-        shutil.rmtree(settings.out / WORK, ignore_errors=True)
+        _tidy(WorkFolder.of(settings.out), found.known)
         count = sum(shard.num_samples for shard in found.known.manifest.shards)
         print(f"nothing to do: {settings.out} holds this data set, {count} clips")
         return found.known.manifest
@@ -166,6 +166,17 @@ def _begin(out: Path) -> WorkFolder:
     except OSError as error:
         raise UserError(f"cannot write to out={out}: {error.strerror}; choose another folder") from error
     return work
+
+
+def _tidy(work: WorkFolder, known: Known) -> None:
+    """Remove what was left by a run that ended after it had saved the manifest; what waits for its shards stays."""
+    if not work.path.is_dir():
+        return
+    with work.lock():
+        if waiting := [digest for digest, item in work.items() if not known.holds(digest, item)]:
+            print(f"kept: {len(waiting)} videos in {work.path} wait for the run that began them to go on")
+        elif all(known.holds_file(source) for source in work.planned()):
+            shutil.rmtree(work.path)
 
 
 def _request(settings: PrepareSettings, models: Extractor) -> dict[str, Any]:

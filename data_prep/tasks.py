@@ -104,6 +104,15 @@ class WorkFolder:
         item = VideoItem.from_dict(value["item"])
         return item if value["state"] == state and is_same(source, item) else None
 
+    def items(self) -> Iterator[tuple[str, VideoItem]]:
+        """(digest, what was read) of each video here that is complete."""
+        for path in sorted(self.path.glob(f"videos/*/{ITEM_NAME}")):
+            yield path.parent.name, VideoItem.from_dict(read_json(path)["item"])
+
+    def planned(self) -> list[Source]:
+        """The videos that were planned last."""
+        return [source for task in self.load().tasks for source in task] if (self.path / RUN_NAME).is_file() else []
+
     def write_item(self, source: Source, state: str, make: Callable[[Path], VideoItem]) -> VideoItem:
         """Have ``make`` fill a folder, and put it in its place when it is whole."""
         for stale in self.path.glob(f"videos/.{source.digest}.*"):  # of a process that died
