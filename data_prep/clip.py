@@ -29,6 +29,7 @@ from moda.data_prep.settings import FPS
 from moda.data_prep.sync import Sync, sync_by_loudness, sync_by_network
 from moda.errors import UserError
 from moda.face.crop import CropBox, crop, crop_box
+from moda.files import writing
 from moda.generation.video import VideoWriter
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class ClipMaker:
         try:
             return self._make(base, span, held, looks)
         except UserError:
-            for path in base.parent.glob(f"{base.name}.*"):
-                path.unlink()
+            with suppress(OSError):  # what cannot be removed goes with the folder
+                for path in base.parent.glob(f"{base.name}.*"):
+                    path.unlink()
             raise
 
     def _make(self, base: Path, span: Span, held: HeldFrames, looks: Looks) -> ClipItem:
@@ -78,7 +80,7 @@ class ClipMaker:
         sound = self._sound(span, sync.correction if sync else 0)
         with self.clock("speech features"):
             audio = self.extractor.encoder.encode(sound, len(frames)).astype(np.float16)  # (T, L, C)
-        with self.clock("write"):
+        with self.clock("write"), writing(base):
             np.savez(base.with_suffix(".npz"), motion=encoded.motion, identity=encoded.identity, audio=audio)
             flac = io.BytesIO()
             soundfile.write(flac, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")

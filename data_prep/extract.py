@@ -27,6 +27,9 @@ from moda.data_prep.settings import FPS, PrepareSettings
 from moda.data_prep.sources import Source, printable
 from moda.data_prep.track import Detector, Follower
 from moda.errors import UserError
+from moda.files import CannotWrite
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no file that is read says so
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Extractor:
         try:
             reading.run()
         except Exception as error:  # whatever a crawled file sets off, the other videos go on
-            if _out_of_space(error):
+            if _is_of_the_output(error):
                 raise
             if not isinstance(error, UserError):
                 traceback.print_exc()
@@ -150,7 +153,7 @@ class _Reading:
         try:
             self.item.clips.append(maker.make(self.folder / key, span, held, looks))
         except UserError as error:
-            if _out_of_space(error):
+            if _is_of_the_output(error):
                 raise
             picture = held.picture((span.start + span.stop) // 2)
             if picture is not None:
@@ -195,10 +198,10 @@ class _Reading:
             write_picture(self.folder / REFUSED, self._picture)
 
 
-def _out_of_space(error: BaseException | None) -> bool:
+def _is_of_the_output(error: BaseException | None) -> bool:
     """Whether the place written to is the trouble, and not the file that was read."""
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if isinstance(error, CannotWrite) or getattr(error, "errno", None) in FULL:
             return True
         error = error.__cause__
     return False

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from moda.data_prep.items import SAME_CONTENT
+from moda.files import writing
 
 if TYPE_CHECKING:
     from moda.data_prep.records import VideoRecord
@@ -72,7 +73,8 @@ def small_picture(frame: np.ndarray) -> np.ndarray:
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """uint8 RGB to a JPEG file."""
-    path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
+    with writing(path):
+        path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
 
 
 def _embedded(path: Path) -> str:

@@ -13,9 +13,27 @@ from typing import Any
 
 from moda.errors import UserError
 
+# what a place says that cannot be written to; most of it is also said of files that cannot be read
 _WRITE_FAILURES = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG,
 }  # fmt: skip
+
+
+class CannotWrite(UserError):
+    """The place that is written to is the trouble, whatever is written there."""
+
+
+@contextmanager
+def writing(final: str | Path) -> Iterator[None]:
+    """Make of what the system says in the body, which writes ``final``, a ``CannotWrite`` that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITE_FAILURES:
+            raise  # the body failed at something else, as reading its source
+        raise CannotWrite(
+            f"cannot write {final}: {error.strerror or error}; free space or choose another place"
+        ) from error
 
 
 @contextmanager
@@ -30,20 +48,15 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {final.parent}: {error.strerror}; choose another place") from error
+        raise CannotWrite(f"cannot make the folder {final.parent}: {error.strerror}; choose another place") from error
     temporary = final.with_name(f".{final.stem}.{os.getpid()}.tmp{final.suffix}")
     remove(temporary)
     try:
-        yield temporary
-        if temporary.is_dir() and final.is_dir():
-            remove(final)
-        os.replace(temporary, final)
-    except OSError as error:
-        if error.errno not in _WRITE_FAILURES:
-            raise  # the body failed at something else, as reading its source
-        raise UserError(
-            f"cannot write {final}: {error.strerror or error}; free space or choose another place"
-        ) from error
+        with writing(final):
+            yield temporary
+            if temporary.is_dir() and final.is_dir():
+                remove(final)
+            os.replace(temporary, final)
     finally:
         remove(temporary)
 

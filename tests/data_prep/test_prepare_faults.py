@@ -1,5 +1,6 @@
 """What crawled files, disks and people do to a preparation: used, or named with a reason; the rest unharmed."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from prep_fakes import ask_for_rotation, square, tone
 
+from moda.audio.io import load_audio
 from moda.data.schema import DatasetManifest
 from moda.data.shards import FeatureShards
 from moda.data_prep import extract
@@ -133,3 +135,36 @@ def test_frames_that_decord_leaves_out_are_read_by_the_patient_reader(
     prepare(replace(settings, clip_seconds=5))
     (clip,) = clips(settings)
     assert clip.num_frames == 60
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("writes", ["clip.np.savez", "clip.VideoWriter.write", "pictures.Path.write_bytes"])
+def test_a_place_that_cannot_be_written_to_stops_the_run_and_blames_no_video(
+    settings: PrepareSettings, make_video, monkeypatch, number: int, writes: str
+):
+    make_video("a.mp4", still(), sound=tone(1.2))
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"moda.data_prep.{writes}", failing)
+        with pytest.raises(UserError, match=f"cannot write .*{os.strerror(number)}"):
+            prepare(settings)
+    prepare(settings)
+    assert report(settings)["rejected"] == [] and len(clips(settings)) == 1
+
+
+def test_a_source_that_cannot_be_read_is_refused_alone(settings: PrepareSettings, make_video, monkeypatch):
+    make_video("a.mp4", still(), sound=tone(1.2))
+    make_video("b.mp4", still(left=40), sound=tone(1.2))
+
+    def load(path, **options):
+        if path.name == "b.mp4":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return load_audio(path, **options)
+
+    monkeypatch.setattr(extract, "load_audio", load)
+    prepare(settings)
+    (entry,) = report(settings)["rejected"]
+    assert entry["file"] == "b.mp4" and "Input/output error" in entry["reason"]

@@ -245,18 +245,6 @@ def test_hostile_names_are_harmless(settings: PrepareSettings, make_video):
     assert "<script>" not in (settings.out / "report.html").read_text()
 
 
-def test_a_full_disk_stops_the_run_and_blames_no_video(people, settings: PrepareSettings, monkeypatch):
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("moda.data_prep.clip.np.savez", full)
-        with pytest.raises(UserError, match="No space left on device"):
-            prepare(settings)
-    prepare(settings)
-    assert rejected(settings.out) == {}
-
-
 def test_an_unforeseen_failure_is_the_video_s_alone(people, settings: PrepareSettings, monkeypatch, capsys):
     whole = BrightnessCodec.encode
     calls = []
