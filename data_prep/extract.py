@@ -1,10 +1,12 @@
 """One video to its clips: decoded once, while every stage looks at the frames that go by."""
 
 import errno
+import json
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,12 @@ class Extractor:
     def fingerprints(self) -> dict[str, str]:
         """Of everything that measures."""
         return {"codec": self.codec.fingerprint, "audio": self.encoder.fingerprint, **self.networks.fingerprints}
+
+    @property
+    def state(self) -> str:
+        """Names everything that what is read off a video depends on, beside the video."""
+        depends = [self.settings.extraction(), self.fingerprints]
+        return sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
     def process(self, source: Source, folder: Path) -> VideoItem:
         """Extract the clips of ``source`` into ``folder``; whatever the file is, the item says what became of it."""

@@ -7,13 +7,15 @@ from typing import Any
 
 from moda.data.schema import MANIFEST_NAME, DatasetManifest
 from moda.data_prep.items import VideoItem
+from moda.data_prep.networks import STAGES
 from moda.data_prep.records import DENIED, VideoRecord, read_records
 from moda.data_prep.sources import Source
 from moda.data_prep.tasks import WORK, is_same
 from moda.errors import UserError
 
-# a data set that grows need not keep to these
-MAY_DIFFER = ("limit", "shard_size", "splits.pinned", "splits.deny")
+# a data set that grows need not keep to these; which networks are used is told by their fingerprints
+MAY_DIFFER = ("limit", "shard_size", "splits.pinned", "splits.deny", "networks.")
+FINGERPRINT = "_fingerprint"
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,26 @@ def known_at(out: Path, request: Mapping[str, Any]) -> Known:
     before, records = read_records(out, manifest)
     if not before:
         raise UserError(f"out={out} holds a data set that keeps no records of its videos; give another out=")
-    differing = [name for name in request if before.get(name) != request[name] and name not in MAY_DIFFER]
-    for kind in ("codec", "audio"):  # another component has another fingerprint: say it once
-        if {kind, f"{kind}_fingerprint"} <= set(differing):
-            differing.remove(f"{kind}_fingerprint")
-    if differing:
-        what = ", ".join(f"{name} was {before.get(name)!r:.60}, now {request[name]!r:.60}" for name in differing)
-        raise UserError(f"out={out} already holds a data set, made with other settings: {what}; "
+    if changes := _changes(before, request):
+        raise UserError(f"out={out} already holds a data set, made with other settings: {', '.join(changes)}; "
                         "give another out= or delete it")  # fmt: skip
     return Known(manifest, records, frozenset(before[DENIED]))
+
+
+def _changes(before: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:
+    """What is asked for otherwise than before, and which networks are used now or then alone."""
+    kept = {name: None for name in before if name.endswith(FINGERPRINT)} | dict(request)
+    differing = [name for name in kept if before.get(name) != request.get(name) and not name.startswith(MAY_DIFFER)]
+    changes = []
+    for name in differing:
+        kind = name.removesuffix(FINGERPRINT)
+        if kind != name and kind in differing:  # another component has another fingerprint: say it once
+            continue
+        change = f"{name} was {before.get(name)!r:.60}, now {request.get(name)!r:.60}"
+        if kind in STAGES:
+            change += f" (moda weights get, or networks.{kind}=none)"
+        changes.append(change)
+    return changes
 
 
 def missing_of(sources: Sequence[Source], known: Known) -> list[Source]:

@@ -7,7 +7,7 @@ from typing import Any
 from moda.data_prep.extract import Extractor
 from moda.data_prep.journal import shown
 from moda.data_prep.local import POLL, write_errors_to
-from moda.data_prep.tasks import MAX_TRIES, WorkFolder, WorkList, run_task
+from moda.data_prep.tasks import MAX_TRIES, WorkFolder, WorkList, models_of, run_task
 from moda.errors import UserError
 
 
@@ -70,7 +70,7 @@ def _loaded(folder: str, _: int) -> tuple[WorkList, Extractor]:
     work = WorkFolder(Path(folder))
     write_errors_to(work)
     plan = work.load()
-    return plan, Extractor.of(plan.settings)
+    return plan, models_of(plan)
 
 
 def _ray() -> Any:

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
 from moda.data_prep.sources import Source, find_sources, read_labels
 from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
 from moda.data_prep.splits import split_speakers
-from moda.data_prep.tasks import WorkFolder, WorkList, plan_tasks, run_task
+from moda.data_prep.tasks import WorkFolder, WorkList, models_of, plan_tasks, run_task
 from moda.errors import UserError
 
 
@@ -66,7 +65,7 @@ def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> Datase
     with work.lock():
         if settings.launcher == "slurm":
             refuse_queued(work)
-        state = state_of_models(settings, models)
+        state = models.state
         todo = [source for source in found.missing if work.item(source, state) is None]
         if len(todo) < len(found.missing):
             print(f"going on: {len(found.missing) - len(todo)} of {len(found.missing)} videos were finished before")
@@ -84,20 +83,20 @@ def run_planned(out: Path, number: int) -> None:
     plan = work.load()
     if not 0 <= number < len(plan.tasks):
         raise UserError(f"{out} has no task {number}: they count from 0 to {len(plan.tasks) - 1}")
-    run_task(work, plan, number, Extractor.of(plan.settings))
+    run_task(work, plan, number, models_of(plan))
 
 
 def finish_planned(out: Path) -> None:
     """Put what the tasks at ``out`` have read into shards; a UserError where they have left a video unread."""
     work = WorkFolder.of(out)
     plan = work.load()
-    models = Extractor.of(plan.settings)
     with work.lock():
         planned = [source for task in plan.tasks for source in task]
         unread = [source for source in planned if work.item(source, plan.state) is None]
         if unread:
             raise UserError(f"{len(unread)} of {len(planned)} videos have not been read, as {unread[0].name}; "
                             "the same moda prepare again reads them")  # fmt: skip
+        models = models_of(plan)
         found = _look(plan.settings, models)
         read = [source for source in found.missing if work.item(source, plan.state) is not None]
         finish(plan.settings, models, work, replace(found, missing=read))
@@ -119,7 +118,7 @@ def _look(settings: PrepareSettings, models: Extractor) -> "Found":
 def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found: "Found") -> DatasetManifest:
     """Put what was read off the missing videos into shards."""
     sources, known, request = found.missing, found.known, found.request
-    state = state_of_models(settings, models)
+    state = models.state
     new = []
     for source in sources:
         item = work.item(source, state)
@@ -152,11 +151,6 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
     shutil.rmtree(work.path)
     print("\n".join(summary_lines(report, settings.out)))
     return manifest
-
-
-def state_of_models(settings: PrepareSettings, models: Extractor) -> str:
-    """Names everything that what is read off a video depends on, beside the video."""
-    return sha256(json.dumps([settings.extraction(), models.fingerprints], sort_keys=True).encode()).hexdigest()
 
 
 def _begin(out: Path) -> WorkFolder:

@@ -158,6 +158,17 @@ class WorkFolder:
         return self.path / "videos" / f"{source.digest}.tries"
 
 
+def models_of(plan: WorkList) -> Extractor:
+    """The models of a worker elsewhere; UserError where they would measure otherwise than those the work is planned for."""
+    extractor = Extractor.of(plan.settings)
+    if extractor.state != plan.state:
+        raise UserError(
+            f"the models on {os.uname().nodename} ({', '.join(extractor.fingerprints)}) are not those that the work was "
+            "planned with; give all machines the same weights, or run moda prepare again"
+        )
+    return extractor
+
+
 def run_task(
     work: WorkFolder, plan: WorkList, number: int, extractor: Extractor, between: Callable[[], bool] = lambda: False
 ) -> None:

@@ -8,8 +8,9 @@ from prep_fakes import square, tone
 
 from moda.data.schema import DatasetManifest
 from moda.data_prep.extract import Extractor
+from moda.data_prep.networks import Networks
 from moda.data_prep.pipeline import prepare
-from moda.data_prep.settings import PrepareSettings
+from moda.data_prep.settings import NetworkSettings, PrepareSettings
 from moda.data_prep.tasks import WorkFolder
 from moda.errors import UserError
 
@@ -74,3 +75,18 @@ def test_a_run_killed_after_the_manifest_is_tidied_up(people, settings: PrepareS
     assert list(WorkFolder.of(settings.out).items())
     prepare(settings)
     assert not (settings.out / ".work").exists()
+
+
+@pytest.mark.parametrize(("then", "now"), [({}, {"voice": "silero_vad 1"}), ({"voice": "silero_vad 1"}, {})])
+def test_a_data_set_does_not_grow_with_other_networks(
+    people, add, settings: PrepareSettings, monkeypatch, then: dict, now: dict
+):
+    models = Extractor.of(settings)
+    monkeypatch.setattr(Extractor, "of", lambda _: replace(models, networks=Networks(fingerprints=then)))
+    prepare(settings)
+    add("eve")
+    monkeypatch.setattr(Extractor, "of", lambda _: replace(models, networks=Networks(fingerprints=now)))
+    with pytest.raises(UserError, match=r"other settings: voice_fingerprint was .*networks.voice=none"):
+        prepare(settings)
+    monkeypatch.setattr(Extractor, "of", lambda _: replace(models, networks=Networks(fingerprints=then)))
+    prepare(replace(settings, networks=NetworkSettings(emotion="none")))  # which is not on the machine anyway

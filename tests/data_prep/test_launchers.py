@@ -12,6 +12,8 @@ from prep_fakes import write_video
 
 from moda.cli.main import main
 from moda.data.schema import DatasetManifest
+from moda.data_prep.extract import Extractor
+from moda.data_prep.networks import Networks
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.slurm_array import Cluster, submit
 from moda.data_prep.sources import Source
@@ -99,6 +101,16 @@ def test_finishing_says_what_was_not_read(work: tuple[WorkFolder, WorkList], mon
     assert main(["prepare-task", "x"]) == 2
 
 
+def test_a_worker_with_other_networks_than_planned_refuses(settings: PrepareSettings, monkeypatch, capsys):
+    models = Extractor.of(settings)
+    work = WorkFolder.of(settings.out)
+    work.save(WorkList(settings, models.state, ((Source(settings.source / "a.mp4", "a.mp4"),),), 0.0))
+    other = replace(models, networks=Networks(fingerprints={"voice": "silero_vad 1"}))
+    monkeypatch.setattr(Extractor, "of", lambda settings: other)
+    assert main(["prepare-task", str(settings.out), "0"]) == 1
+    assert "(codec, audio, voice) are not those that the work was planned with" in capsys.readouterr().err
+
+
 def test_settings_of_a_cluster_mean_nothing_elsewhere(tmp_path: Path, capsys):
     assert main(["prepare", *overrides(tmp_path, tmp_path / "out"), "slurm.time=10"]) == 1
     assert "slurm.time=10 does nothing without launcher=slurm" in capsys.readouterr().err
@@ -110,7 +122,7 @@ def test_a_task_that_is_told_to_stop_goes_on_later_and_blames_no_video(heads: Pa
                        codec={"_target_": "moda.codec.head.HeadCodec"}, detector={"_target_": "moda.face.landmarker.FaceLandmarker"})  # fmt: skip
     source = Source(heads / "1.mp4", "1.mp4")
     work = WorkFolder.of(settings.out)
-    work.save(WorkList(settings, "state", ((source,),), 0.0))
+    work.save(WorkList(settings, Extractor.of(settings).state, ((source,),), 0.0))
     code = (
         "import os, signal, sys; from moda.data_prep import extract; from moda.cli.main import main\n"
         "extract.Extractor.process = lambda *_: (os.kill(os.getpid(), signal.SIGTERM), signal.pause())\n"
@@ -118,4 +130,4 @@ def test_a_task_that_is_told_to_stop_goes_on_later_and_blames_no_video(heads: Pa
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 85, done.stderr
-    assert work.tries(source) == 0 and work.item(source, "state") is None
+    assert work.tries(source) == 0 and work.item(source, work.load().state) is None
