@@ -11,6 +11,7 @@ from av.video.reformatter import VideoReformatter
 
 from moda.data_prep.decode import ROUNDING
 from moda.errors import UserError
+from moda.media import open_media
 
 
 class PatientReader:
@@ -56,7 +57,7 @@ class PatientReader:
 
     def _survey(self) -> tuple[float, int]:
         """Length in seconds and number of frames, from the packets alone."""
-        with av.open(str(self.path.resolve())) as container:
+        with open_media(self.path) as container:
             stream = container.streams.video[0]
             base = float(stream.time_base or 0)
             self._start = float((stream.start_time or 0) * base)
@@ -77,7 +78,7 @@ class PatientReader:
 
     def _rewind(self) -> None:
         self.close()
-        self._container = av.open(str(self.path.resolve()))
+        self._container = open_media(self.path)
         self._pending = self._timed(self._container)
         self._current: tuple[float, av.VideoFrame] | None = None
         self._next = next(self._pending, None)

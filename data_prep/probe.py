@@ -9,6 +9,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from moda.errors import UserError
+from moda.media import open_media
 
 # Containers that hold their streams themselves. Playlists (HLS, concat) would make the decoder open
 # whatever files or addresses they name, so a text file renamed to .mp4 must not be taken for one.
@@ -38,7 +39,7 @@ def probe(path: Path) -> VideoInfo:
         raise UserError("the file is empty")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     try:
-        with av.open(str(path.resolve()), options=options) as container:
+        with open_media(path, options) as container:
             return _describe(container)
     except UnicodeEncodeError:
         raise UserError("the file name is not valid UTF-8; rename it") from None

@@ -171,3 +171,9 @@ def test_hours_of_sound_are_not_held_twice_while_they_are_joined(monkeypatch):
         assert tracemalloc.get_traced_memory()[1] < 1.3 * whole.nbytes
     finally:
         tracemalloc.stop()
+
+
+def test_tags_that_are_no_utf8_cost_no_sound(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 25, tone(SAMPLE_RATE))
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe4vf"))
+    assert len(load_audio(path)) == SAMPLE_RATE

@@ -168,3 +168,12 @@ def test_a_source_that_cannot_be_read_is_refused_alone(settings: PrepareSettings
     prepare(settings)
     (entry,) = report(settings)["rejected"]
     assert entry["file"] == "b.mp4" and "Input/output error" in entry["reason"]
+
+
+def test_tags_that_are_no_utf8_cost_no_video(settings: PrepareSettings, make_video):
+    path = make_video("a.mp4", still(), sound=tone(1.2))
+    content = path.read_bytes()
+    assert b"Lavf" in content
+    path.write_bytes(content.replace(b"Lavf", b"L\xe4vf"))
+    prepare(settings)
+    assert report(settings)["rejected"] == [] and len(clips(settings)) == 1

@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from moda.audio.encoder import SAMPLE_RATE
 from moda.errors import UserError
+from moda.media import open_media
 
 MIN_SECONDS = 0.2
 SILENCE_PEAK = 1e-3  # -60 dBFS
@@ -41,7 +42,7 @@ def load_audio(path: str | Path, *, allow_silent: bool = False, allow_cut: bool 
         raise UserError(f"{path} is empty; give a file with sound")
     _refuse_cut_wav(path)
     try:
-        with av.open(str(path.resolve())) as container:
+        with open_media(path) as container:
             waveform = _decode(container, path, allow_cut)
     except (FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
