@@ -15,7 +15,7 @@ STAGES = {
     "identity": (("arcface", "dlib_faces"), "people are not told apart by their faces"),
     "emotion": (("mini_xception",), "emotions are those of labels alone"),
     "voice": (("silero_vad",), "speech is not told from music"),
-    "sync": (("syncnet_v2",), "sync is judged by the loudness of the sound alone"),
+    "sync": (("syncnet_v2",), "sync is judged by the loudness of the sound alone, and sound out of sync stays so"),
 }
 
 
@@ -44,10 +44,7 @@ def build_networks(settings: PrepareSettings) -> Networks:
         if wanted == NONE:
             continue
         if not present:
-            if stage != "sync":  # which is rarely there, and has something in its place
-                notes.append(
-                    f"{missed}, as no {' or '.join(weights)} is on this machine: moda weights get {weights[-1]}"
-                )
+            notes.append(f"{missed}, as no {' or '.join(weights)} is on this machine: moda weights get {weights[-1]}")
             continue
         try:
             built[stage] = BUILDERS[stage]()

@@ -2,7 +2,8 @@
 
 With SyncNet: Sync-C and an offset, as ``moda.eval.sync`` defines them (about 5 ms a frame on a GPU, 60 on a
 CPU core). Without it: how well the opening of the lips follows the loudness of the sound at each lag, which
-costs nothing, and tells clearly wrong sound from right one, but not one frame from the next.
+costs nothing, and tells clearly wrong sound from right one, but not one frame from the next; on real faces
+its peak was 0.14 to 0.36, not sure enough for sound to be moved.
 """
 
 from collections.abc import Callable, Iterable
