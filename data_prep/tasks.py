@@ -228,10 +228,10 @@ def identify(source: Source) -> dict[str, str]:
 def is_same(source: Source, item: VideoItem) -> bool:
     """Whether the file is still what the item was read off: the content decides where time or place have changed."""
     now = state_of(source.path)
-    if now == item.file_state:
-        return True
+    if now == item.file_state:  # one that could not be read may have been opened to us, which changes no time
+        return bool(item.sha256) or not identify(source)["sha256"]
     same_size = bool(now) and now.split(":")[0] == item.file_state.split(":")[0]
-    return same_size and identify(source)["sha256"] == item.sha256
+    return same_size and bool(item.sha256) and identify(source)["sha256"] == item.sha256
 
 
 def _age(path: Path) -> float | None:

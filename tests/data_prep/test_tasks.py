@@ -94,6 +94,23 @@ def test_a_file_that_changes_is_read_again_and_one_that_is_touched_is_not(plan: 
     assert read_names(work) == [first.relative, second.relative, second.relative]
 
 
+def test_a_file_that_could_not_be_read_is_tried_again_once_it_can(
+    plan: WorkList, work: WorkFolder, tmp_path, monkeypatch
+):
+    first, second = plan.tasks[0]
+
+    def closed(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("moda.data_prep.tasks.sha256_of", closed)
+        for _ in range(2):
+            run_task(work, plan, 0, Reader(tmp_path / "log"))
+    assert read_names(work) == [first.relative, second.relative]
+    run_task(work, plan, 0, Reader(tmp_path / "log"))
+    assert read_names(work) == 2 * [first.relative, second.relative]
+
+
 def test_what_is_interrupted_or_has_no_space_is_not_the_video_s_fault(plan: WorkList, work: WorkFolder, tmp_path: Path):
     def full(source: Source) -> None:
         raise UserError("no space left")
