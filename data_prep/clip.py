@@ -128,11 +128,11 @@ class ClipMaker:
         sound = self._sound(span)
         if self.settings.require_audio and np.abs(sound - sound.mean()).max() < SILENCE_PEAK:
             raise UserError("its sound is silent")
-        if self.extractor.networks.voice is None or self.waveform is None:
+        least = self.settings.quality.min_speech
+        if self.extractor.networks.voice is None or (self.waveform is None and least is None):
             return None
         with self.clock("voice activity"):
             share = self.extractor.networks.voice.seconds(sound) / (len(sound) / SAMPLE_RATE)
-        least = self.settings.quality.min_speech
         if least is not None and share < least:
             raise UserError(f"somebody speaks in {share:.0%} of it, less than {least:.0%}")
         return share
@@ -185,16 +185,12 @@ class ClipMaker:
 
     def _sync(self, span: Span, encoded: EncodedClip, held: HeldFrames) -> Sync | None:
         """Whether mouth and sound belong together; UserError where they must and do not."""
-        if self.waveform is None:
-            return None
-        limits, sound = self.settings.quality, self._sound(span)
+        limits = self.settings.quality
         with self.clock("sync"):
-            crops = self._sync_crops(span, held) if self.extractor.networks.sync else None
-            if crops is not None:
-                sync = sync_by_network(crops, sound, self.extractor.networks.sync)
-            else:
-                sync = sync_by_loudness(self.extractor.codec.lip_aperture(encoded.motion), sound)
+            sync = None if self.waveform is None else self._measured_sync(span, encoded, held)
         if sync is None:
+            if limits.min_sync is not None or limits.max_sync_offset is not None:  # a limit that is set holds
+                raise UserError("sync cannot be measured: mouth or sound stand still, or it is too short")
             return None
         if not limits.correct_sync:
             sync = Sync(sync.offset, sync.score, False)
@@ -206,6 +202,14 @@ class ClipMaker:
         if limits.max_sync_offset is not None and left > limits.max_sync_offset:
             raise UserError(f"mouth and sound are {left} frames apart, more than {limits.max_sync_offset}")
         return sync
+
+    def _measured_sync(self, span: Span, encoded: EncodedClip, held: HeldFrames) -> Sync | None:
+        """By SyncNet where it is here and the frames it looks at are still held, else by loudness."""
+        sound, network = self._sound(span), self.extractor.networks.sync
+        crops = self._sync_crops(span, held) if network else None
+        if crops is not None:
+            return sync_by_network(crops, sound, network)
+        return sync_by_loudness(self.extractor.codec.lip_aperture(encoded.motion), sound)
 
     def _sync_crops(self, span: Span, held: HeldFrames) -> Iterator[np.ndarray] | None:
         """uint8 BGR (224, 224, 3) around the place where the face is for most of the clip."""

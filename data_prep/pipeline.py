@@ -50,8 +50,7 @@ def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> Datase
     anything else.
     """
     models = Extractor.of(settings)
-    if settings.speaker_from == "face" and models.networks.identity is None:
-        raise UserError("speaker_from=face needs a network that knows faces again; run: moda weights get dlib_faces")
+    _refuse_idle(settings, models)
     found = _look(settings, models)
     deny = _denied_names(settings, found.known)  # now, not in the end
     if found.known.manifest is not None and not found.missing:
@@ -100,6 +99,15 @@ def finish_planned(out: Path) -> None:
         found = _look(plan.settings, models)
         read = [source for source in found.missing if work.item(source, plan.state) is not None]
         finish(plan.settings, models, work, replace(found, missing=read))
+
+
+def _refuse_idle(settings: PrepareSettings, models: Extractor) -> None:
+    """What is asked for must not be passed over in silence where its network is not used."""
+    if settings.speaker_from == "face" and models.networks.identity is None:
+        raise UserError("speaker_from=face needs a network that knows faces again; run: moda weights get dlib_faces")
+    if settings.quality.min_speech is not None and models.networks.voice is None:
+        raise UserError("quality.min_speech needs the network that hears speech, without networks.voice=none; "
+                        "run: moda weights get silero_vad")  # fmt: skip
 
 
 def _count(settings: PrepareSettings) -> int | None:

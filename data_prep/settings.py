@@ -1,6 +1,7 @@
 """The settings of a preparation, checked once."""
 
 from dataclasses import asdict, dataclass, field, fields
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,14 @@ FPS = 25
 LAUNCHERS = ("local", "slurm", "ray")
 # where things are and who works on them: what a data set is made of does not depend on these
 APART = ("source", "out", "launcher", "workers", "tasks", "stall_seconds")
+
+# of limits: smallest, largest, and how that is said; of others any number from 0 on
+RANGES = {
+    "max_occlusion": (0, 1, "a part, from 0 to 1"),
+    "min_speech": (0, 1, "a part, from 0 to 1"),
+    "max_faces": (1, inf, "1 or more"),
+    "min_sync": (-inf, inf, "a number"),
+}
 
 
 @dataclass
@@ -52,6 +61,13 @@ class QualitySettings:
     max_sync_offset: int | None = None
     same_person: bool = True
     correct_sync: bool = True
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            least, most, allowed = RANGES.get(f.name, (0, inf, "a number from 0 on"))
+            if value is not None and not (least <= value <= most and isfinite(value)):
+                raise UserError(f"quality.{f.name}={value} must be {allowed}")
 
 
 @dataclass
@@ -117,6 +133,7 @@ class PrepareSettings:
 
     def __post_init__(self) -> None:
         checks = {
+            "clip_seconds": isfinite(self.clip_seconds),
             "min_seconds": 0.2 <= self.min_seconds <= self.clip_seconds,
             "video_size": self.video_size >= 64 and self.video_size % 2 == 0,
             "crop_margin": 1 <= self.crop_margin <= 10,
@@ -130,9 +147,10 @@ class PrepareSettings:
             "launcher": self.launcher in LAUNCHERS,
             "workers": self.workers is None or self.workers >= 0,
             "tasks": self.tasks is None or self.tasks >= 1,
-            "stall_seconds": self.stall_seconds >= 0,
+            "stall_seconds": 0 <= self.stall_seconds < inf,
         }
         allowed = {
+            "clip_seconds": "a number of seconds",
             "min_seconds": "from 0.2 to clip_seconds",
             "video_size": "an even number from 64",
             "crop_margin": "from 1 to 10",
@@ -149,6 +167,9 @@ class PrepareSettings:
                 raise UserError(f"{name}={getattr(self, name)} must be {allowed.get(name, '1 or more')}")
         if self.corpus is not None:
             get_corpus(self.corpus)
+            if self.speaker_from in ("top", "file"):
+                raise UserError(f"speaker_from={self.speaker_from} does nothing with corpus={self.corpus}, "
+                                "whose files tell the speakers; leave it out, or give speaker_from=face")  # fmt: skip
         split_speakers(
             [], self.splits.val, self.splits.test, expert=self.splits.expert
         )  # refuses wrong shares now, not in the end

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from moda.data.schema import SPLITS
 from moda.errors import UserError
@@ -68,7 +69,7 @@ def _pins(pinned: Mapping[str, Iterable[str]], speakers: list[str]) -> dict[str,
 
 def _count(wanted: float, split: str, speakers: int) -> int:
     """Number of speakers for a share or a number."""
-    if wanted < 0 or (wanted >= 1 and wanted != int(wanted)):
+    if not 0 <= wanted < inf or (wanted >= 1 and wanted != int(wanted)):
         raise UserError(f"splits.{split}={wanted} must be a share from 0 to 1 or a whole number of speakers")
     if speakers < 3 or wanted == 0:
         return 0

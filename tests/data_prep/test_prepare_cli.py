@@ -64,6 +64,12 @@ def test_prepares_a_folder_with_the_real_models(talking_head: Path, tmp_path: Pa
         (["source=.", "out=x", "clip_seconds=0.5"], "clip_seconds"),
         (["source=.", "out=x", "speaker_from=voice"], "one of parent, top, file"),
         (["source=.", "out=x", "splits.test=2.5"], "share"),
+        (["source=.", "out=x", "splits.val=inf"], "share"),
+        (["source=.", "out=x", "clip_seconds=inf"], "clip_seconds=inf must be a number of seconds"),
+        (["source=.", "out=x", "quality.min_speech=90"], "quality.min_speech=90.0 must be a part, from 0 to 1"),
+        (["source=.", "out=x", "quality.max_faces=0"], "quality.max_faces=0 must be 1 or more"),
+        (["source=.", "out=x", "quality.yaw=nan"], "quality.yaw=nan must be a number from 0 on"),
+        (["source=.", "out=x", "corpus=ravdess", "speaker_from=top"], "speaker_from=top does nothing with corpus="),
     ],
 )
 def test_a_wrong_argument_is_one_clear_line(arguments: list[str], message: str, capsys, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from moda.data.lint import lint
 from moda.data.schema import ClipRecord, DatasetManifest
 from moda.data_prep.extract import Extractor
 from moda.data_prep.pipeline import prepare
-from moda.data_prep.settings import PrepareSettings, SplitSettings
+from moda.data_prep.settings import PrepareSettings, QualitySettings, SplitSettings
 from moda.errors import UserError
 
 
@@ -362,3 +362,16 @@ def test_a_run_killed_while_packing_leaves_the_data_set_as_it_was(
     assert (settings.out / "dataset.json").read_bytes() == before
     prepare(settings)
     assert len(samples(settings.out)) == 5 and lint(settings.out, video=True).findings == ()
+
+
+@pytest.mark.parametrize("limit", [{"min_sync": 0.1}, {"max_sync_offset": 3}])
+@pytest.mark.parametrize("sound", [tone(1.2), None])
+def test_a_limit_of_sync_refuses_what_cannot_be_measured(settings: PrepareSettings, make_video, limit, sound):
+    make_video("still.mp4", still(), sound=sound)
+    with pytest.raises(UserError, match="no clip"):
+        prepare(replace(settings, require_audio=False, quality=QualitySettings(**limit)))
+
+
+def test_a_limit_of_speech_needs_the_network_that_hears_it(people, settings: PrepareSettings):
+    with pytest.raises(UserError, match="quality.min_speech needs .*silero_vad"):
+        prepare(replace(settings, quality=QualitySettings(min_speech=0.5)))
