@@ -20,13 +20,15 @@ SPEAKER_FROM = ("parent", "top", "file", "face")
 class Labels:
     """What is said of a video beside it; ``notes`` tell what was wrong with that.
 
-    intensity: of the emotion, 0 to 1, None where nothing is said.
+    intensity: of the emotion, 0 to 1, None where nothing is said. named: whether a sidecar names the speaker, which
+    nothing else then does.
     """
 
     speaker: str
     emotion: str | None = None
     intensity: float | None = None
     notes: tuple[str, ...] = ()
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,10 @@ def read_labels(source: Source, speaker_from: str = "parent") -> Labels:
 
 
 def _from_sidecar(speaker: str, value: dict[str, Any]) -> Labels:
-    emotion, intensity, notes = None, None, []
+    emotion, intensity, notes, named = None, None, [], False
     if (given := value.get("speaker")) is not None:
         if isinstance(given, str) and 0 < len(given.strip()) <= 128:
-            speaker = printable(given.strip())
+            speaker, named = printable(given.strip()), True
         else:
             notes.append(f"sidecar speaker {given!r:.60} was not used: it must be a name of 1 to 128 characters")
     if (given := value.get("emotion")) is not None:
@@ -155,7 +157,7 @@ def _from_sidecar(speaker: str, value: dict[str, Any]) -> Labels:
         if emotion is None:
             intensity = None
             notes.append("sidecar emotion_intensity was not used: there is no emotion beside it")
-    return Labels(speaker, emotion, intensity, tuple(notes))
+    return Labels(speaker, emotion, intensity, tuple(notes), named)
 
 
 def state_of(path: Path) -> str:

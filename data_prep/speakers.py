@@ -19,20 +19,20 @@ def join_speakers(records: Sequence[VideoRecord], known: Iterable[VideoRecord], 
 
     known: records that keep their speakers, whom new videos may join. apart: distance of two people. A video
     without an embedding keeps its own speaker. Videos are taken in order, each by the nearest person known so far
-    (leader clustering about running means), so a corpus of any size is gone through once.
+    (leader clustering about running means), so a corpus of any size is gone through once; those whose speaker a
+    sidecar names come first, and keep it.
     """
     people = centroids(known)
-    joined = []
-    for record in records:
+    names: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: not record.labels.named):
+        name = record.labels.speaker
         face = _mean([clip.face for clip in record.item.clips if clip.face])
-        if face is None:
-            joined.append(record)
-            continue
-        name = nearest(face, people, SURE * apart) or record.labels.speaker
-        mean, count = people.get(name, (face, 0))
-        people[name] = ((mean * count + face) / (count + 1), count + 1)
-        joined.append(replace(record, labels=replace(record.labels, speaker=name)))
-    return joined
+        if face is not None:
+            name = name if record.labels.named else nearest(face, people, SURE * apart) or name
+            mean, count = people.get(name, (face, 0))
+            people[name] = ((mean * count + face) / (count + 1), count + 1)
+        names[record.digest] = name
+    return [replace(record, labels=replace(record.labels, speaker=names[record.digest])) for record in records]
 
 
 def alike_across(

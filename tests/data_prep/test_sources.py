@@ -75,6 +75,7 @@ def labels_with(tmp_path: Path, text: str):
 def test_sidecar_gives_speaker_and_emotion(tmp_path: Path):
     labels = labels_with(tmp_path, json.dumps({"speaker": "Bert", "emotion": "sadness", "text": "ignored"}))
     assert (labels.speaker, labels.emotion, labels.notes) == ("Bert", "sadness", ())
+    assert labels.named and not labels_with(tmp_path, "{}").named
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,15 @@ def test_videos_of_one_face_are_one_speaker():
     order = [0, 1, 0, 2, 1, 1, 3, 0]
     joined = join_speakers([record(k, person) for k, person in enumerate(order)], [], apart=0.6)
     assert speakers(joined) == ["v0", "v1", "v0", "v3", "v1", "v1", "v6", "v0"]
+
+
+def test_who_is_named_by_a_sidecar_keeps_the_name_and_gives_it_to_the_rest():
+    records = [record(0, 0), record(1, 0, "ann"), record(2, 0, "her twin"), record(3, 1)]
+    for number in (1, 2):
+        labels = replace(records[number].labels, named=True)
+        records[number] = replace(records[number], labels=labels)
+    joined = speakers(join_speakers(records, [], apart=0.6))
+    assert joined[1:] == ["ann", "her twin", "v3"] and joined[0] in ("ann", "her twin")
 
 
 def test_new_videos_join_the_people_of_a_data_set_who_keep_their_names():
