@@ -18,7 +18,7 @@ class Status:
 
     videos, done, clips: numbers; tasks, tasks_done; seconds: of video that were read; real_time: seconds of
     video in a second, over the last ten minutes; left: seconds to the expected end, None where nothing tells.
-    reading: name and seconds since it began of each video that a process is at.
+    reading: name and seconds since it began of each video that a process is at. interrupted: those whose process is gone.
     """
 
     launcher: str
@@ -32,6 +32,7 @@ class Status:
     real_time: float
     left: float | None
     reading: dict[str, float] = field(default_factory=dict)
+    interrupted: tuple[str, ...] = ()
 
 
 def status(out: Path) -> Status | None:
@@ -46,6 +47,7 @@ def status(out: Path) -> Status | None:
     speed = Speed(plan.began)
     speed.add(list(lines.values()))
     sources = {source.digest: source for task in plan.tasks for source in task}
+    begun = [(sources[digest].name, *rest) for digest, *rest in work.being_read() if digest in sources.keys() - lines]
     left = [source for digest, source in sources.items() if digest not in lines]
     return Status(
         launcher=plan.settings.launcher,
@@ -58,7 +60,8 @@ def status(out: Path) -> Status | None:
         elapsed=now - plan.began,
         real_time=speed.real_time(now),
         left=speed.left(now, sum(source.size for source in left)),
-        reading={sources[d].name: since for d, since in work.being_read() if d in sources and d not in lines},
+        reading={name: since for name, since, alive in begun if alive},
+        interrupted=tuple(name for name, _, alive in begun if not alive),
     )
 
 
@@ -79,4 +82,5 @@ def status_lines(out: Path, found: Status | None, now: float | None = None) -> l
         lines.append(f"  expected end: in {clock(found.left)}, {end}")
     if found.done == found.videos:
         lines.append("  everything has been read; the same moda prepare again writes the shards")
+    lines += [f"  interrupted, and read again by the same moda prepare: {name}" for name in found.interrupted]
     return lines + [f"  reading for {clock(since)}: {name}" for name, since in found.reading.items()]

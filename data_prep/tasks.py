@@ -134,11 +134,18 @@ class WorkFolder:
         else:
             self._tries_path(source).unlink(missing_ok=True)
 
-    def being_read(self) -> Iterator[tuple[str, float]]:
-        """(digest, seconds since it began) of each video whose reading has begun and not ended."""
+    def being_read(self) -> Iterator[tuple[str, float, bool]]:
+        """(digest, seconds since it began, whether it still goes on) of each video whose reading has begun and not ended.
+
+        Of a process on another machine nothing is known, and it is taken to go on.
+        """
         for path in sorted(self.path.glob("videos/*.tries")):
-            if (since := _age(path)) is not None:
-                yield path.stem, since
+            try:
+                since, reader = time.time() - path.stat().st_mtime, read_json(path)
+            except (OSError, UserError):  # ended in between
+                continue
+            here = reader["host"] == os.uname().nodename
+            yield path.stem, since, not here or _is_alive(reader["pid"])
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -234,11 +241,14 @@ def is_same(source: Source, item: VideoItem) -> bool:
     return same_size and bool(item.sha256) and identify(source)["sha256"] == item.sha256
 
 
-def _age(path: Path) -> float | None:
+def _is_alive(pid: int) -> bool:
     try:
-        return time.time() - path.stat().st_mtime
-    except OSError:  # ended in between
-        return None
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _source_to_list(source: Source) -> list[Any]:

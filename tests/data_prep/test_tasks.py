@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,21 @@ def test_status_tells_what_is_done_how_fast_and_when_it_ends(plan: WorkList, wor
     assert "2 of 5 videos read" in text and "expected end: in 0:00:1" in text and plan.tasks[1][0].name in text
     with pytest.raises(UserError, match="neither"):
         status(tmp_path)
+
+
+def test_status_tells_a_reading_whose_process_is_gone(plan: WorkList, work: WorkFolder):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    reader = {"tries": 1, "pid": gone.pid, "host": os.uname().nodename}
+    first, second = plan.tasks[0]
+    (work.path / "videos").mkdir()
+    (work.path / f"videos/{first.digest}.tries").write_text(json.dumps(reader))
+    (work.path / f"videos/{second.digest}.tries").write_text(json.dumps({**reader, "host": "elsewhere"}))
+    found = status(plan.settings.out)
+    assert found.interrupted == (first.name,) and list(found.reading) == [second.name]
+    text = "\n".join(status_lines(plan.settings.out, found))
+    assert f"interrupted, and read again by the same moda prepare: {first.name}" in text
+    assert text.count("reading for") == 1
 
 
 def test_speed_is_that_of_the_last_ten_minutes():
