@@ -103,11 +103,20 @@ class FrameReader:
 
 
 def _open(path: Path) -> Any:
+    if not _has_index(path):
+        raise DecordFailure("its container has no index, and decord does not find the frame that it seeks")
     decord = _decord()
     try:
         return decord.VideoReader(str(path.resolve()), ctx=decord.cpu(0), num_threads=1)
     except (RuntimeError, AssertionError, decord.DECORDError) as error:
         raise DecordFailure("its video stream cannot be decoded") from error
+
+
+def _has_index(path: Path) -> bool:
+    """Whether it is MP4 and its kin, Matroska or AVI. In MPEG streams and ASF decord seeks to the wrong frame."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    return head[4:] in (b"ftyp", b"moov", b"mdat", b"wide", b"free") or head.startswith((b"\x1a\x45\xdf\xa3", b"RIFF"))
 
 
 def _decord() -> Any:

@@ -26,7 +26,7 @@ from moda.data_prep.records import DENIED, VideoRecord
 from moda.data_prep.report import describe, rejection_lines, summary_lines, write_report
 from moda.data_prep.settings import PrepareSettings
 from moda.data_prep.slurm_array import TASKS, Cluster, refuse_queued
-from moda.data_prep.sources import Source, find_sources, read_labels
+from moda.data_prep.sources import Source, find_sources, passed_over, read_labels
 from moda.data_prep.speakers import alike_across, alike_notes, join_speakers
 from moda.data_prep.splits import split_speakers
 from moda.data_prep.tasks import WorkFolder, WorkList, models_of, plan_tasks, run_task
@@ -35,11 +35,12 @@ from moda.errors import UserError
 
 @dataclass(frozen=True)
 class Found:
-    """missing: videos that are not in the data set yet. request: what the data set is asked to be."""
+    """missing: videos that are not in the data set yet. request: what the data set is asked to be. notes: for the report."""
 
     known: Known
     missing: list[Source]
     request: Mapping[str, Any]
+    notes: Sequence[str] = ()
 
 
 def prepare(settings: PrepareSettings, cluster: Cluster | None = None) -> DatasetManifest | None:
@@ -117,10 +118,11 @@ def _count(settings: PrepareSettings) -> int | None:
 def _look(settings: PrepareSettings, models: Extractor) -> "Found":
     """What there is to do."""
     folder = settings.source
-    sources = (get_corpus(settings.corpus).find(folder) if settings.corpus else find_sources(folder))[: settings.limit]
+    sources = get_corpus(settings.corpus).find(folder) if settings.corpus else find_sources(folder)
+    notes = passed_over(folder, sources)
     request = _request(settings, models)
     known = known_at(settings.out, request)
-    return Found(known, missing_of(sources, known), request)
+    return Found(known, missing_of(sources[: settings.limit], known), request, notes)
 
 
 def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found: "Found") -> DatasetManifest:
@@ -151,9 +153,8 @@ def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found
     manifest = pack(settings, models, request, new, splits, work.path / "videos", known.manifest)
     everything = list({record.digest: record for record in everything}.values())
     alike = alike_across(everything, splits, recognizer.apart) if recognizer is not None else []
-    report = describe(
-        request, everything, manifest, [*models.networks.notes, *deny_notes(said, deny), *alike_notes(alike)]
-    )
+    notes = [*found.notes, *models.networks.notes, *deny_notes(said, deny), *alike_notes(alike)]
+    report = describe(request, everything, manifest, notes)
     write_report(settings.out, report, everything)
     manifest.save(settings.out)
     shutil.rmtree(work.path)

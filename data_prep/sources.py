@@ -3,16 +3,18 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from moda.data.schema import EMOTIONS, check_intensity, check_key
-from moda.errors import UserError
+from moda.errors import UserError, first_of
 from moda.files import read_json
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+VIDEO_SUFFIXES = (
+    ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".3gp", ".flv", ".wmv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg",
+)  # fmt: skip
 SPEAKER_FROM = ("parent", "top", "file", "face")
 
 
@@ -85,6 +87,13 @@ def find_sources(folder: Path) -> list[Source]:
     if not found:
         raise UserError(f"source={folder} holds no video; files ending in {', '.join(VIDEO_SUFFIXES)} are looked for")
     return found
+
+
+def passed_over(folder: Path, sources: Iterable[Source], most: int = 3) -> list[str]:
+    """What is said of videos that lie among ``sources`` and do not belong to their corpus."""
+    used = {source.path for source in sources}
+    names = [printable(path.relative_to(folder).as_posix()) for path in video_files(folder) if path not in used]
+    return [f"{len(names)} videos are not named as this corpus has them: {first_of(names, most)}"] if names else []
 
 
 def video_files(folder: Path) -> list[Path]:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from moda.data.schema import KEY_PATTERN
-from moda.data_prep.sources import Source, find_sources, read_labels
+from moda.data_prep.corpora import get_corpus
+from moda.data_prep.sources import Source, find_sources, passed_over, read_labels
 from moda.errors import UserError
 
 
@@ -103,3 +104,11 @@ def test_an_intensity_that_is_none_is_noted_and_left_out(tmp_path: Path, intensi
 def test_an_intensity_without_an_emotion_is_noted(tmp_path: Path):
     labels = labels_with(tmp_path, '{"emotion_intensity": 0.5}')
     assert labels.intensity is None and "no emotion" in labels.notes[0]
+
+
+def test_videos_that_an_adapter_does_not_know_are_counted_and_named(tmp_path: Path):
+    for name in ("RD_Ann_000.mp4", "b.mp4", "c.ts", "d.mpg", "e.mkv"):
+        (tmp_path / name).touch()
+    assert passed_over(tmp_path, find_sources(tmp_path)) == []
+    (line,) = passed_over(tmp_path, get_corpus("hdtf").find(tmp_path))
+    assert line == "4 videos are not named as this corpus has them: b.mp4, c.ts, d.mpg and 1 more"
