@@ -19,15 +19,16 @@ class CelebVText:
     licence = "non-commercial research only; the videos are their uploaders', and show real people"
 
     def find(self, folder: Path) -> list[Source]:
-        """All clips of one YouTube video are taken for one speaker's; without the list, its id is that in the name."""
+        """All clips of one YouTube video are taken for one speaker's; where the list has no id, it is that in the name."""
         videos = videos_below(folder)
         value = read_list(folder, (LIST,))
         entries = {} if value is None else entries_by_id(value, LIST)
         sources = []
         for path in videos:
             match = NAME.fullmatch(path.stem)
-            entry = entries.get(path.stem)
-            speaker = entry.get("ytb_id") if entry is not None else match["video"] if match else None
-            if speaker is not None:
+            listed = path.stem in entries
+            if listed or match:
+                told = entries[path.stem].get("ytb_id") if listed else None
+                speaker = told or (match["video"] if match else path.stem)
                 sources.append(source_of(folder, path, labels(str(speaker))))
         return found(sources, folder, f"video of {LIST}, or called YOUTUBE-ID_NUMBER.mp4")

@@ -18,12 +18,14 @@ class HDTF:
 
     def find(self, folder: Path) -> list[Source]:
         """Speakers are the names in the file names. NameN is the N-th video of a politician, and in RD of anybody:
-        there each is a speaker of its own."""
-        sources = []
+        there each is a speaker of its own. Names that differ by capitals alone are one, as the first has it."""
+        sources: list[Source] = []
+        spelling: dict[str, str] = {}
         for path in videos_below(folder):
             match = NAME.fullmatch(path.stem)
             if match:
                 subset = match["subset"].upper()
-                speaker = match["name"] + (match["video"] if subset == "RD" else "")
-                sources.append(source_of(folder, path, labels(f"{subset}_{speaker}")))
+                speaker = f"{subset}_{match['name']}{match['video'] if subset == 'RD' else ''}"
+                speaker = spelling.setdefault(speaker.casefold(), speaker)
+                sources.append(source_of(folder, path, labels(speaker)))
         return found(sources, folder, "video called RD_NAME_000.mp4, WDA_NAME_000.mp4 or WRA_NAME_000.mp4")

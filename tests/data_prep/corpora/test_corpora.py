@@ -32,6 +32,11 @@ def test_hdtf(tmp_path: Path):
     }  # fmt: skip
 
 
+def test_hdtf_names_are_one_whatever_their_capitals(tmp_path: Path):
+    tree(tmp_path, "WRA_MikeJohanns_000.mp4", "wra_mikejohanns_001.mp4", "WRA_MIKEJohanns2_000.mp4")
+    assert len({label.speaker for label in found("hdtf", tmp_path).values()}) == 1
+
+
 def test_celebv_hq(tmp_path: Path):
     tree(tmp_path, "35666/M2Ohb0FAaJU_1.mp4", "35666/M2Ohb0FAaJU_2.mp4", "35666/notlisted01_1.mp4")
     clips = {
@@ -64,6 +69,12 @@ def test_celebv_text(tmp_path: Path):
     }  # fmt: skip
     (tmp_path / "celebvtext_info.json").write_text(json.dumps({"clips": {"odd": {"ytb_id": "zzzzzzzzzzz"}}}))
     assert found("celebv_text", tmp_path)["videos/odd.mp4"].speaker == "zzzzzzzzzzz"
+    clips = {"odd": {}, "abcdefghijk_10": {"ytb_id": ""}, "-0Yq_1x2Zab_3": {"description": "x"}}
+    (tmp_path / "celebvtext_info.json").write_text(json.dumps({"clips": clips}))
+    assert {name: label.speaker for name, label in found("celebv_text", tmp_path).items()} == {
+        "videos/-0Yq_1x2Zab_3.mp4": "-0Yq_1x2Zab", "videos/-0Yq_1x2Zab_3_0.mp4": "-0Yq_1x2Zab",
+        "videos/abcdefghijk_10.mp4": "abcdefghijk", "videos/odd.mp4": "odd",
+    }  # fmt: skip
 
 
 def test_mead(tmp_path: Path):
