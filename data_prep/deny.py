@@ -13,7 +13,7 @@ def read_deny_list(path: str | Path) -> frozenset[str]:
     A name is a speaker, the path of a video below the source, or the name of its file with or without ending.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"splits.deny={path} cannot be read ({error}); give a text file with a name on each line"

@@ -79,8 +79,8 @@ def read_json(path: str | Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return json.loads(path.read_text("utf-8-sig"))  # some editors begin with a byte order mark
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); write it again") from error
 
 

@@ -39,6 +39,8 @@ def test_speakers_and_those_of_videos_are_found(tmp_path):
     assert denied_speakers(VIDEOS, VIDEOS, frozenset()) == []
     with pytest.raises(UserError, match="splits.deny"):
         read_deny_list(tmp_path / "missing.txt")
+    (tmp_path / "deny.txt").write_text("ann\nbob\n", "utf-8-sig")
+    assert read_deny_list(tmp_path / "deny.txt") == {"ann", "bob"}
 
 
 def test_a_video_that_cannot_be_used_denies_its_speaker():

@@ -81,12 +81,26 @@ def test_sidecar_gives_speaker_and_emotion(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"emotion": "jolly"}', '{"emotion": ["anger"]}', '{"speaker": 5}', '{"speaker": ""}', "[1]", "{broken", "\x00"],
+    [
+        '{"emotion": "jolly"}',
+        '{"emotion": ["anger"]}',
+        '{"speaker": 5}',
+        '{"speaker": ""}',
+        "[1]",
+        "{broken",
+        "\x00",
+        "[" * 10**6,
+    ],
 )
 def test_a_wrong_sidecar_is_noted_and_left_out(tmp_path: Path, text: str):
     labels = labels_with(tmp_path, text)
     assert (labels.speaker, labels.emotion) == ("x", None)
     assert len(labels.notes) == 1
+
+
+def test_a_sidecar_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    labels = labels_with(tmp_path, '\ufeff{"speaker": "Bert"}')
+    assert (labels.speaker, labels.notes) == ("Bert", ())
 
 
 def test_sidecar_gives_the_emotion_s_intensity(tmp_path: Path):
