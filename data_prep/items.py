@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from moda.data.typed import typed
+
 SAME_CONTENT = "it has the same content as "  # and the other file: why a copy is refused
 
 
@@ -56,7 +58,8 @@ class VideoItem:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
-        return cls(**{**value, "clips": [ClipItem(**clip) for clip in value["clips"]]})
+        """Raises ValueError where ``value`` is not what ``to_dict`` gives."""
+        return typed(cls, {**value, "clips": [typed(ClipItem, clip) for clip in value["clips"]]})
 
 
 class StageClock:

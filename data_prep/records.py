@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moda.data.schema import DatasetManifest
+from moda.data.typed import typed
 from moda.data_prep.items import VideoItem
 from moda.data_prep.sources import Labels
 from moda.errors import UserError
@@ -51,8 +52,9 @@ class VideoRecord:
     @classmethod
     def from_line(cls, text: str) -> "VideoRecord":
         value = json.loads(text)
-        labels = Labels(**{**value["labels"], "notes": tuple(value["labels"]["notes"])})
-        return cls(value["file"], value["digest"], VideoItem.from_dict(value["item"]), labels, value["pictures"])
+        labels = typed(Labels, {**value["labels"], "notes": tuple(value["labels"]["notes"])})
+        item = VideoItem.from_dict(value["item"])
+        return cls(str(value["file"]), str(value["digest"]), item, labels, dict(value["pictures"]))
 
 
 def write_records(out: Path, number: int, request: Mapping[str, Any], records: Iterable[VideoRecord]) -> str:
@@ -73,23 +75,27 @@ def read_records(root: Path, manifest: DatasetManifest) -> tuple[dict[str, Any],
     records: dict[str, VideoRecord] = {}
     denied: set[str] = set()
     for name in manifest.videos:
-        path = root / name
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise UserError(f"{root} names {name!r}, outside the data set; refused")
-        try:
-            with open(path) as file:
-                head = json.loads(next(file))
-                if head["version"] != VERSION:
-                    raise UserError(f"{path} is of another version of moda; prepare the data set again")
-                request = request or head["request"]
-                denied.update(head["request"].get(DENIED, ()))
-                for text in file:
-                    record = VideoRecord.from_line(text)
-                    records[record.digest] = record
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path} is damaged ({error}); copy it again") from error
+        asked, found = read_file_of_records(root, name)
+        request = request or asked
+        denied.update(asked.get(DENIED, ()))
+        records.update((record.digest, record) for record in found)
     return (request | {DENIED: sorted(denied)} if request else {}), records
+
+
+def read_file_of_records(root: Path, name: str) -> tuple[dict[str, Any], list[VideoRecord]]:
+    """(what the data set was asked to be, records) of one file; UserError where it is not what ``write_records`` writes."""
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{root} names {name!r}, outside the data set; refused")
+    try:
+        with open(path) as file:
+            head = json.loads(next(file))
+            if head["version"] != VERSION:
+                raise UserError(f"{path} is of another version of moda; prepare the data set again")
+            return dict(head["request"]), [VideoRecord.from_line(text) for text in file]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged ({error}); copy it again") from error

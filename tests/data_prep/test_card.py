@@ -73,6 +73,30 @@ def test_lint_holds_records_against_shards(dataset: Path):
     assert "it is not there" in lint(dataset).findings[0].problem
 
 
+def test_lint_and_inspect_read_records_as_they_are_written(dataset: Path, capsys):
+    path = dataset / "videos-000000.jsonl"
+    head, *lines = path.read_text().splitlines()
+    whole = [json.loads(line) for line in lines]
+
+    def problems(head: str, records: list[dict]) -> list[str]:
+        path.write_text("\n".join([head, *map(json.dumps, records)]))
+        return [finding.problem for finding in lint(dataset).findings]
+
+    assert problems(head, whole) == []
+    stranger = [record | {"labels": record["labels"] | {"speaker": "eve"}} for record in whole]
+    assert [problem.partition(",")[0] for problem in problems(head, stranger)] == [
+        "the clip is said to be of 'eve'"
+    ] * 4
+    for damaged in (
+        ("[]", whole),
+        (head, [record | {"item": record["item"] | {"left_out": 7}} for record in whole]),
+        (head, [record | {"labels": record["labels"] | {"speaker": 7}} for record in whole]),
+    ):
+        (problem,) = problems(*damaged)
+        assert problem.startswith("it is damaged")
+        assert main(["inspect", str(dataset)]) == 1 and capsys.readouterr().err.count("\n") == 1
+
+
 def test_labels_and_their_intensity_are_in_the_shards(dataset: Path):
     from moda.data.schema import DatasetManifest
     from moda.data.shards import FeatureShards

@@ -1,6 +1,5 @@
 """Verifying a data set: every shard (``lint_shard``), and what dataset.json says of them."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ import numpy as np
 from moda.data.lint_shard import Finding, ShardReport, inspect_shard
 from moda.data.schema import MANIFEST_NAME, SPLITS, DatasetManifest, Shard
 from moda.data.writer import dataset_fingerprint
+from moda.data_prep.records import read_file_of_records
 from moda.errors import UserError
 from moda.motion.statistics import MotionStatistics, StatisticsAccumulator
 from moda.progress import progress
@@ -118,21 +118,23 @@ def _misplaced_speakers(manifest: DatasetManifest, reports: list[ShardReport]) -
 
 
 def _wrong_records(root: Path, manifest: DatasetManifest, reports: list[ShardReport]) -> Iterator[Finding]:
-    """What is written of the source videos must name the clips that there are, each once."""
+    """What is written of the source videos must name the clips that there are, each once, and their speakers."""
     named: set[str] = set()
+    speakers = {key: speaker for report in reports for key, speaker in report.speakers.items()}
     for name in manifest.videos:
-        if not (root / name).resolve().is_relative_to(root.resolve()) or not (root / name).is_file():
+        if not (root / name).is_file():
             yield Finding(name, None, f"{MANIFEST_NAME} names the file, and it is not there")
             return
         try:
-            lines = (root / name).read_text().splitlines()[1:]
-            keys = [clip["key"] for line in lines for clip in json.loads(line)["item"]["clips"]]
-        except (ValueError, KeyError, TypeError) as error:
-            yield Finding(name, None, f"it is damaged ({error})")
+            _, records = read_file_of_records(root, name)
+        except UserError as error:
+            yield Finding(name, None, str(error).replace(f"{root / name} ", "it "))
             return
-        for key in keys:
+        for key, speaker in [(clip.key, record.labels.speaker) for record in records for clip in record.item.clips]:
             if key in named:
                 yield Finding(name, key, "the clip is named twice")
+            if speakers.get(key, speaker) != speaker:
+                yield Finding(name, key, f"the clip is said to be of {speaker!r}, in its shard of {speakers[key]!r}")
             named.add(key)
     there = {key for report in reports for key in report.keys}
     if manifest.videos:

@@ -51,5 +51,7 @@ def fits(value: Any, kind: Any) -> bool:
     if not isinstance(value, list | tuple):
         return False
     if len(inner) == 1 or inner[-1] is Ellipsis:
+        if inner[0] in (int, float):  # at once, as an embedding has hundreds
+            return {type(child) for child in value} <= {int, inner[0]}
         return all(fits(child, inner[0]) for child in value)
     return len(value) == len(inner) and all(map(fits, value, inner))
