@@ -70,7 +70,7 @@ class Gathered:
 
 
 def write_card(root: Path, out: Path | None = None) -> Path:
-    """Write the card of the data set at ``root``, by default into it; returns its path."""
+    """Write the card of the data set at ``root``, by default into it, or into the folder ``out``; returns its path."""
     manifest = DatasetManifest.load(root)
     request, records = read_records(root, manifest)
     gathered = gather(root, manifest)
@@ -81,6 +81,7 @@ def write_card(root: Path, out: Path | None = None) -> Path:
             name=root.resolve().name,
             manifest=manifest,
             totals=totals(manifest),
+            shared=in_two_splits(manifest),
             splits={split: totals(manifest, split) for split in manifest.splits},
             seen=sum(map(len, gathered.keys.values())),
             motion=histograms(_motion(gathered)),
@@ -99,7 +100,7 @@ def write_card(root: Path, out: Path | None = None) -> Path:
             request=request,
         )
     )
-    path = out or root / CARD_NAME
+    path = root / CARD_NAME if out is None else out / CARD_NAME if out.is_dir() else out
     with atomic_path(path) as temporary:
         temporary.write_text(page)
     return path
@@ -127,6 +128,12 @@ def totals(manifest: DatasetManifest, split: str | None = None) -> dict[str, Any
     clips = sum(shard.num_samples for shard in shards)
     return {"clips": clips, "shards": len(shards), "hours": frames / FPS / 3600, "duration": clock(frames / FPS),
             "speakers": speakers}  # fmt: skip
+
+
+def in_two_splits(manifest: DatasetManifest) -> list[str]:
+    """Speakers of whom that is said, which moda prepare never does."""
+    counts = Counter(speaker for names in manifest.splits.values() for speaker in set(names))
+    return sorted(speaker for speaker, count in counts.items() if count > 1)
 
 
 def refused(records: Sequence[VideoRecord] | Any) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from prep_fakes import square, tone
 
 from moda.cli.main import main
 from moda.data.lint import lint
+from moda.data.schema import DatasetManifest
+from moda.data_prep.card import write_card
 from moda.data_prep.pipeline import prepare
 from moda.data_prep.settings import PrepareSettings
 
@@ -37,6 +40,17 @@ def test_the_card_tells_what_is_in_it_and_what_is_not(dataset: Path, capsys):
     assert "moda does not know" in page
 
 
+def test_the_card_does_not_promise_what_does_not_hold(dataset: Path):
+    manifest = DatasetManifest.load(dataset)
+    write_card(dataset)
+    assert "No speaker is in two splits." in (dataset / "card.html").read_text()
+    (held_out,) = manifest.splits["test"]
+    splits = manifest.splits | {"train": [*manifest.splits["train"], held_out]}
+    replace(manifest, splits=splits).save(dataset)
+    page = write_card(dataset).read_text()
+    assert f"In more than one split: {held_out}." in page and "No speaker is in two splits" not in page
+
+
 def test_what_is_refused_is_shown(settings: PrepareSettings, make_video):
     make_video("half.mp4", [square(60, 60, 40)] * 100, sound=np.concatenate([tone(1.8), np.zeros(35_200, np.float32)]))
     make_video("mute.mp4", [square(60, 60, 40)] * 30)  # refused before it is looked at
@@ -51,6 +65,9 @@ def test_what_is_refused_is_shown(settings: PrepareSettings, make_video):
 
 def test_another_place_and_what_is_no_data_set(dataset: Path, tmp_path: Path, capsys):
     assert main(["inspect", str(dataset), "--out", str(tmp_path / "x.html")]) == 0 and (tmp_path / "x.html").is_file()
+    (tmp_path / "folder").mkdir()
+    assert main(["inspect", str(dataset), "--out", str(tmp_path / "folder")]) == 0
+    assert (tmp_path / "folder" / "card.html").is_file()
     assert main(["inspect", str(tmp_path)]) == 1 and "is not a prepared data set" in capsys.readouterr().err
 
 
@@ -98,7 +115,6 @@ def test_lint_and_inspect_read_records_as_they_are_written(dataset: Path, capsys
 
 
 def test_labels_and_their_intensity_are_in_the_shards(dataset: Path):
-    from moda.data.schema import DatasetManifest
     from moda.data.shards import FeatureShards
 
     manifest = DatasetManifest.load(dataset)

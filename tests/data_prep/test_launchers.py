@@ -114,6 +114,8 @@ def test_a_worker_with_other_networks_than_planned_refuses(settings: PrepareSett
 def test_settings_of_a_cluster_mean_nothing_elsewhere(tmp_path: Path, capsys):
     assert main(["prepare", *overrides(tmp_path, tmp_path / "out"), "slurm.time=10"]) == 1
     assert "slurm.time=10 does nothing without launcher=slurm" in capsys.readouterr().err
+    assert main(["prepare", *overrides(tmp_path, tmp_path / "out"), "--dry-run"]) == 1
+    assert "--dry-run does nothing without launcher=slurm" in capsys.readouterr().err
 
 
 def test_a_task_that_is_told_to_stop_goes_on_later_and_blames_no_video(heads: Path, tmp_path: Path):

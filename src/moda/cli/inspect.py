@@ -13,7 +13,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "dataset", metavar="DATASET", type=Path, help="folder with dataset.json, as moda prepare writes it"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where the page goes (default: DATASET/card.html)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="where the page goes, or its folder (default: DATASET)"
+    )
     arguments = parser.parse_args(argv)
 
     from moda.data_prep.card import write_card

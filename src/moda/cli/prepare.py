@@ -46,9 +46,9 @@ def main(argv: list[str]) -> int:
         from moda.data_prep.slurm_array import Cluster
 
         settings = settings_of(config)
-        for text in own:
+        for text, given in zip(own, argv, strict=True):
             if is_job_setting(text) and settings.launcher != "slurm":
-                raise UserError(f"{text} does nothing without launcher=slurm")
+                raise UserError(f"{given} does nothing without launcher=slurm")
         cluster = Cluster(job_settings(config), typed("prepare", argv)) if settings.launcher == "slurm" else None
         prepare(settings, cluster)
 
