@@ -69,10 +69,10 @@ def _changes(before: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]
     return changes
 
 
-def missing_of(sources: Sequence[Source], known: Known) -> list[Source]:
-    """The videos that the data set does not know, or knows only as unusable in another state."""
+def missing_of(sources: Sequence[Source], known: Known, limit: int | None = None) -> list[Source]:
+    """Of the first ``limit`` videos those that the data set does not know, or knows only as unusable in another state."""
     missing, changed = [], []
-    for source in sources:
+    for source in sources[:limit]:
         record = known.records.get(source.digest)
         if record is None:
             missing.append(source)

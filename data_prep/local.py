@@ -18,8 +18,6 @@ LOG_NAME = "decoder.log"
 POLL = 0.5  # seconds between looks at the journals
 PATIENCE = 10.0  # seconds that a process has to end by itself
 
-Serve = Callable[[WorkFolder, WorkList, Callable[[int, Callable[[], bool]], None]], None]
-
 
 def run_here(work: WorkFolder, plan: WorkList, extractor: Extractor) -> None:
     """All tasks in this process, with these models."""
@@ -174,9 +172,12 @@ def write_errors_to(work: WorkFolder) -> None:
 
 
 def use_gpu(index: int) -> None:
-    """Leave worker ``index`` one of the GPUs there are, in turn; must come before anything of CUDA is loaded."""
+    """Leave worker ``index`` one of the GPUs there are, in turn; must come before anything of CUDA is loaded.
+
+    An empty CUDA_VISIBLE_DEVICES means that there are none.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(number) for number in range(len(list_gpus()))]
+    gpus = [str(number) for number in range(len(list_gpus()))] if visible is None else visible.split(",")
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
 

@@ -122,7 +122,7 @@ def _look(settings: PrepareSettings, models: Extractor) -> "Found":
     notes = passed_over(folder, sources)
     request = _request(settings, models)
     known = known_at(settings.out, request)
-    return Found(known, missing_of(sources[: settings.limit], known), request, notes)
+    return Found(known, missing_of(sources, known, settings.limit), request, notes)
 
 
 def finish(settings: PrepareSettings, models: Extractor, work: WorkFolder, found: "Found") -> DatasetManifest:

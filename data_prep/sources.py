@@ -109,7 +109,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # in order, so that of two ways to one folder the same one is always gone
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=os.fsencode)
         for name in files:
             path = Path(here, name)
             if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):

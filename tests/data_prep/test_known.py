@@ -90,3 +90,10 @@ def test_a_data_set_does_not_grow_with_other_networks(
         prepare(settings)
     monkeypatch.setattr(Extractor, "of", lambda _: replace(models, networks=Networks(fingerprints=then)))
     prepare(replace(settings, networks=NetworkSettings(emotion="none")))  # which is not on the machine anyway
+
+
+def test_a_limit_does_not_make_the_rest_vanish(people, settings: PrepareSettings, capsys):
+    prepare(settings)
+    capsys.readouterr()
+    prepare(replace(settings, limit=1))
+    assert "no longer in the source" not in capsys.readouterr().out

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,21 @@ def test_an_intensity_that_is_none_is_noted_and_left_out(tmp_path: Path, intensi
 def test_an_intensity_without_an_emotion_is_noted(tmp_path: Path):
     labels = labels_with(tmp_path, '{"emotion_intensity": 0.5}')
     assert labels.intensity is None and "no emotion" in labels.notes[0]
+
+
+def test_of_two_ways_to_a_folder_the_first_by_name_is_gone(tmp_path: Path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/1.mp4").touch()
+    (tmp_path / "a").symlink_to("b")
+    walk = os.walk
+
+    def backwards(*arguments, **options):
+        for here, folders, files in walk(*arguments, **options):
+            folders.sort(reverse=True)  # as a disk may list them
+            yield here, folders, files
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert [source.relative for source in find_sources(tmp_path)] == ["a/1.mp4"]
 
 
 def test_videos_that_an_adapter_does_not_know_are_counted_and_named(tmp_path: Path):

@@ -200,3 +200,13 @@ def test_one_command_at_a_time_plans_the_work(work: WorkFolder):
     with work.lock(), pytest.raises(UserError, match="another moda prepare"), work.lock():
         pass
     assert json.loads((work.path / "run.json").read_text())["state"] == "state"
+
+
+@pytest.mark.parametrize(("visible", "left"), [(None, "1"), ("", ""), ("7", "7"), ("4,6", "6")])
+def test_a_worker_has_one_of_the_gpus_that_may_be_used(monkeypatch, visible: str | None, left: str):
+    monkeypatch.setattr(local, "list_gpus", lambda: ["nvidia0", "nvidia1"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    local.use_gpu(3)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == left
