@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moda.eval.networks.recognition import ArcFace, DlibFaces, Recognition, aligned
-from moda.weights import find, get_weight
+from moda.weights import find
 from moda.weights.locate import locate
 
 # distance of embeddings above which two pictures are taken for two people's. dlib: its author's 0.6, for pictures
@@ -22,15 +22,13 @@ class FaceRecognizer:
 
     name: str
     network: Recognition
-    fingerprint: str
 
     @classmethod
     def find(cls) -> "FaceRecognizer":
         """Raises UserError where neither network is on this machine."""
         if locate("arcface"):
-            path = find("arcface")
-            return cls("arcface", ArcFace.from_pretrained(path), f"arcface {path.stat().st_size}")
-        return cls("dlib", DlibFaces.from_pretrained(find("dlib_faces")), f"dlib {get_weight('dlib_faces').sha256}")
+            return cls("arcface", ArcFace.from_pretrained(find("arcface")))
+        return cls("dlib", DlibFaces.from_pretrained(find("dlib_faces")))
 
     @property
     def apart(self) -> float:

@@ -35,7 +35,7 @@ def test_mesh_normals_point_outwards_and_it_is_symmetric():
 
 def test_gaze_moves_the_eyes():
     mesh = load_mesh()
-    eye = mesh.vertices_of(LEFT_EYE)
+    eye = np.unique(mesh.quads[mesh.part == LEFT_EYE])
     look_in = mesh.expressions[LAYOUT.index("eyeLookInLeft")][eye]
     assert look_in[:, 0].min() < -0.02  # the person's left eye is on the right: inwards is -x
 

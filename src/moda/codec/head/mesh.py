@@ -60,10 +60,6 @@ class HeadMesh:
         """A region of the skin in the atlas, (SKIN_ROWS, WIDTH) float32 in [0, 1]."""
         return self.masks[_MASKS.index(name)].astype(np.float32) / 255
 
-    def vertices_of(self, *parts: int) -> np.ndarray:
-        """Sorted indices of the vertices of some parts."""
-        return np.unique(self.quads[np.isin(self.part, parts)])
-
     @cached_property
     def corner_sum(self) -> sparse.csr_matrix:
         """(V, Q) matrix that adds a value of every quad to its corners."""
