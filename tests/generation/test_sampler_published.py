@@ -65,7 +65,10 @@ def test_a_large_face_is_sampled_at_the_mean_scale_and_comes_back_large():
 
 def test_of_latents_too_a_larger_face_moves_as_a_smaller_one():
     torch.manual_seed(0)
-    vae, network = awake(MotionVAE(70, latent_dim=5, width=8, stride=4)), awake(MMDiT(5, 1, 3, 2, stages=STAGES, width=16, heads=2))
+    vae, network = (
+        awake(MotionVAE(70, latent_dim=5, width=8, stride=4)),
+        awake(MMDiT(5, 1, 3, 2, stages=STAGES, width=16, heads=2)),
+    )
     flow = RectifiedFlow(steps=2, guidance=1.0)
     sampler = MotionSampler(
         network, statistics=PUBLISHED, vae=vae, window=16, overlap=4, previous=4, flow=flow, reference_scale=True
