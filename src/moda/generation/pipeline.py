@@ -183,6 +183,8 @@ def generate(
     waveform = load_audio(audio)
     check_within(emotions, len(waveform) / SAMPLE_RATE)
     generator = load_generator(checkpoint, device=device, size=size, codec=codec)
+    if emotion is not None and "emotion" in generator.sampler.network.without:
+        raise UserError(f"{checkpoint} was trained without emotions (model.network.without); leave out {emotion}")
     renderer = generator.codec
     asked = None if controls is None else _controls(controls, generator, checkpoint, len(waveform))
     face = renderer.portrait(portrait)
