@@ -141,6 +141,12 @@ def test_an_emotion_that_the_run_never_sees_is_refused(run, speech, tmp_path, mo
     generate(*arguments, steps=1, show_progress=False)
 
 
+def test_what_the_flow_cannot_do_is_refused_before_the_sound_is_encoded(run, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr(EnergyEncoder, "encode", lambda *_: pytest.fail("the sound was encoded"))
+    with pytest.raises(UserError, match="guidance of identity"):
+        generate(run, "head:1", speech, tmp_path / "talk.mp4", guidance={"identity": 2.0}, show_progress=False)
+
+
 def test_frames_come_before_the_speech_is_sampled_to_its_end(run, codec):
     generator = load_generator(run)
     chunks = sample_motion(

@@ -21,7 +21,8 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
-from moda.generation.sampler import MotionSampler, window_noise
+from moda.generation.noise import window_noise
+from moda.generation.sampler import MotionSampler
 from moda.models.motion_vae import MotionVAE
 from moda.motion.statistics import MotionStatistics
 
@@ -212,12 +213,13 @@ def test_parts_of_different_trainings_are_refused():
         ({"length": 0}, "length 0"),
         ({"steps": 0}, "step"),
         ({"guidance": -1.0}, "negative"),
+        ({"guidance": {"identity": 2.0}}, "guidance of identity"),
     ],
 )
-def test_wrong_arguments_are_named(changes, message):
+def test_wrong_arguments_are_named_before_the_first_frame_is_asked_for(changes, message):
     arguments = {"audio": features(5), "identity": IDENTITY, "emotion": 0, "rest": REST} | changes
     with pytest.raises(UserError, match=message):
-        list(real_sampler("motion").sample(**arguments))
+        real_sampler("motion").sample(**arguments)
 
 
 def test_a_network_with_context_goes_on_from_its_own_last_tokens():

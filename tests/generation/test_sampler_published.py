@@ -7,8 +7,9 @@ from sampler_support import IDENTITY, REST, STAGES, STATISTICS, Oracle, awake, f
 
 from moda.errors import UserError
 from moda.flow.rectified import RectifiedFlow
+from moda.generation.noise import window_noise
 from moda.generation.published import PublishedWays
-from moda.generation.sampler import MotionSampler, window_noise
+from moda.generation.sampler import MotionSampler
 from moda.models.mmdit import MMDiT
 from moda.models.motion_vae import MotionVAE
 from moda.motion.controls import measure

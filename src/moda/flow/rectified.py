@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import torch
+
 from moda.errors import UserError
 from moda.flow.guidance import WHOLE, Guidance, Scale
 from moda.flow.solvers import Grid, Solver, euler, solver_of, uniform_grid
@@ -57,6 +59,10 @@ class RectifiedFlow:
         else:
             scales = dict.fromkeys(self.guided, float(scale))
         return Guidance(scales, self.guidance_interval)
+
+    def plan(self, steps: int | None, guidance: Scale | None) -> tuple[torch.Tensor, Guidance]:
+        """The sigmas and the guidance of a sampling, None is the run's own; UserError where they cannot be."""
+        return self.grid(self.steps if steps is None else steps), self.guidance_of(guidance)
 
     def sampled(
         self, solver: str | None = None, shift: float | None = None, interval: Sequence[float] | None = None

@@ -185,6 +185,7 @@ def generate(
     generator = load_generator(checkpoint, device=device, size=size, codec=codec)
     if emotion is not None and "emotion" in generator.sampler.network.without:
         raise UserError(f"{checkpoint} was trained without emotions (model.network.without); leave out {emotion}")
+    generator.sampler.flow.plan(steps, guidance)  # refused now and not after the sound is encoded
     renderer = generator.codec
     asked = None if controls is None else _controls(controls, generator, checkpoint, len(waveform))
     face = renderer.portrait(portrait)

@@ -17,6 +17,7 @@ from moda.flow.guidance import Guidance, Scale, guide
 from moda.flow.rectified import RectifiedFlow
 from moda.generation.conditioning import WindowConditions
 from moda.generation.emotion import Emotion, Timeline, timeline_of
+from moda.generation.noise import window_noise
 from moda.generation.published import PublishedWays
 from moda.generation.request import AskedControls, Controls, Progress, Request
 from moda.models.mmdit import MMDiT
@@ -119,7 +120,7 @@ class MotionSampler:
         False. Arguments are checked before the first frame is asked for.
         """
         request = self._request(audio, identity, emotion, rest, seed, length, controls, exact=exact)
-        return (motion for _, motion in self._finished([request], steps, guidance))
+        return (motion for _, motion in self._finished([request], *self.flow.plan(steps, guidance)))
 
     def sample_batch(
         self,
@@ -147,7 +148,7 @@ class MotionSampler:
             for arguments in zip(*columns, strict=True)
         ]
         pieces: list[list[np.ndarray]] = [[] for _ in requests]
-        for index, motion in self._finished(requests, steps, guidance):
+        for index, motion in self._finished(requests, *self.flow.plan(steps, guidance)):
             pieces[index].append(motion)
         return [np.concatenate(parts) for parts in pieces]
 
@@ -191,10 +192,10 @@ class MotionSampler:
         return AskedControls(torch.from_numpy(signals), torch.from_numpy(~given))
 
     def _finished(
-        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
+        self, requests: Sequence[Request], sigmas: torch.Tensor, guidance: Guidance
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (clip, frames as they become final), or whole clips where the published ways change those."""
-        parts = self._run(requests, steps, guidance)
+        parts = self._run(requests, sigmas, guidance)
         if not self.published.whole_clip:
             done = [0] * len(requests)
             for index, motion in parts:
@@ -217,17 +218,15 @@ class MotionSampler:
 
     @torch.inference_mode()
     def _run(
-        self, requests: Sequence[Request], steps: int | None, guidance: Scale | None
+        self, requests: Sequence[Request], sigmas: torch.Tensor, guidance: Guidance
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Sample window k of all clips that have one, then yield (clip, final frames); k = 0, 1, ..."""
-        sigmas = self.flow.grid(self.flow.steps if steps is None else steps)
-        guided = self.flow.guidance_of(guidance)
         if all(span.emotion.index == self.network.num_emotions for request in requests for span in request.emotions):
-            guided = guided.without("emotion")
+            guidance = guidance.without("emotion")
         clips = [self._start(request) for request in requests]
         for window in range(max((clip.windows for clip in clips), default=0)):
             active = [index for index, clip in enumerate(clips) if clip.windows > window]
-            samples = self._sample_window([clips[index] for index in active], window, sigmas, guided)
+            samples = self._sample_window([clips[index] for index in active], window, sigmas, guidance)
             for index, tokens in zip(active, samples, strict=True):
                 clip = clips[index]
                 yield index, self._decode(clip, self._advance(clip, tokens, window), window == clip.windows - 1)
@@ -283,21 +282,3 @@ class MotionSampler:
         clip.left -= len(motion)
         frames = self.statistics.denormalize(motion).cpu().numpy()
         return frames if clip.request.size == 1 else resize(frames, clip.request.size, self.statistics.layout)
-
-
-def window_noise(
-    seed: int, window: int, shape: tuple[int, int], shared: int = 0, period: int | None = None
-) -> torch.Tensor:
-    """Standard normal noise (W, C) that is a function of (seed, window) alone: made on the CPU, whatever the batch.
-
-    Its first ``shared`` rows, at most half, are the last of the window before. After ``period`` windows it repeats.
-    """
-    noise = _drawn(seed, window % (period or window + 1), shape)
-    if window and shared:
-        noise[:shared] = _drawn(seed, (window - 1) % (period or window), shape)[-shared:]
-    return noise
-
-
-def _drawn(seed: int, window: int, shape: tuple[int, int]) -> torch.Tensor:
-    state = int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0])
-    return torch.randn(shape, generator=torch.Generator().manual_seed(state))
