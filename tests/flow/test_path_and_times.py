@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from moda.errors import UserError
 from moda.flow.path import cosine_sigma, data_estimate, interpolate, shift_sigma, timestep_of
 from moda.flow.rectified import RectifiedFlow
-from moda.flow.solvers import cosine_grid, euler
+from moda.flow.solvers import adams_bashforth, cosine_grid, euler, published_grid, uniform_grid
 from moda.flow.time_sampling import CosineTimes, LogitNormalTimes, UniformTimes
 
 
@@ -111,6 +112,11 @@ def test_euler_on_the_cosine_grid_is_ddim():
         lambda: RectifiedFlow(guided=()),
         lambda: RectifiedFlow(steps=0),
         lambda: RectifiedFlow(guidance=-1.0),
+        lambda: RectifiedFlow(grid=partial(uniform_grid, shift=0.0)),
+        lambda: RectifiedFlow(grid=partial(uniform_grid, shift=-1.0)),
+        lambda: RectifiedFlow(grid=partial(published_grid, minimum=2.0)),
+        lambda: RectifiedFlow(grid=published_grid, steps=1),
+        lambda: RectifiedFlow(solver=partial(adams_bashforth, order=1)),
     ],
 )
 def test_settings_that_cannot_work_are_refused(make):

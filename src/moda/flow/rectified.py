@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from moda.errors import UserError
+from moda.errors import UserError, first_of
 from moda.flow.guidance import WHOLE, Guidance, Scale
 from moda.flow.solvers import Grid, Solver, euler, solver_of, uniform_grid
 from moda.flow.time_sampling import TimeSampler, UniformTimes
@@ -40,7 +40,8 @@ class RectifiedFlow:
             raise UserError(f"flow.guided must name some of {', '.join(GUIDABLE)}, not {list(self.guided)}")
         if self.steps < 1:
             raise UserError(f"flow.steps={self.steps}: at least 1 is needed")
-        self.guidance_of(None)
+        sigmas, _ = self.plan(None, None)
+        self.solver(lambda x, sigma: x, torch.zeros(1), sigmas)  # a solver that cannot work says so now
 
     def guidance_of(self, scale: Scale | None) -> Guidance:
         """Guidance at one ``scale``, at one for each condition by name, or (None) at the run's own.
@@ -62,7 +63,14 @@ class RectifiedFlow:
 
     def plan(self, steps: int | None, guidance: Scale | None) -> tuple[torch.Tensor, Guidance]:
         """The sigmas and the guidance of a sampling, None is the run's own; UserError where they cannot be."""
-        return self.grid(self.steps if steps is None else steps), self.guidance_of(guidance)
+        steps = self.steps if steps is None else steps
+        sigmas = self.grid(steps)
+        if not ((sigmas >= 0) & (sigmas <= 1)).all() or not (sigmas.diff() < 0).all():  # NaN is neither
+            raise UserError(
+                f"flow.grid: its sigmas for {steps} steps do not fall from 1 to 0 but are {_shown(sigmas)}; shift must be "
+                "above 0, minimum and offset small and above 0"
+            )
+        return sigmas, self.guidance_of(guidance)
 
     def sampled(
         self, solver: str | None = None, shift: float | None = None, interval: Sequence[float] | None = None
@@ -79,6 +87,10 @@ class RectifiedFlow:
             "guidance_interval": interval,
         }
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _shown(sigmas: torch.Tensor) -> str:
+    return first_of([f"{sigma:.4g}" for sigma in sigmas.tolist()], 4)
 
 
 def parse_guidance(text: str) -> Scale:
