@@ -84,6 +84,10 @@ def test_only_what_is_needed_comes_first() -> None:
         ({"variants": {}}, "needs at least one of variants"),
         ({"seeds": []}, "at least one of variants and of seeds"),
         ({"seeds": [1, 1]}, "each once"),
+        ({"seeds": 1}, r"study.seeds=1: must be a list of whole numbers from 0, as \[0,1\]"),
+        ({"seeds": 0}, "study.seeds=0: must be a list"),
+        ({"seeds": ["a"]}, r"study.seeds=\['a'\]: must be a list of whole numbers"),
+        ({"only": "nope"}, r"study.only=nope: must be a list; write study.only=\[nope\]"),
         ({"trials": []}, "study has 'trials'; known: first"),
         ({"variants": {"a b": []}}, "the name 'a b'"),
         ({"only": ["none"]}, "study.only names 'none'"),
@@ -105,13 +109,24 @@ def test_an_experiment_is_told_from_a_study() -> None:
     assert found.seeds == (3,) and found.first["vae"].overrides[-1] == "data.path=d"
 
 
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("evaluate.foo=1", "the evaluation of .*foo"),
+        ("evaluate.steps=0", "the evaluation of .*: steps is 0"),
+        ("study.baselines=[foo]", "study.baselines names 'foo'; rows: ground_truth"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_trained(typed: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_study("ablations_debug", ["data.path=d", typed], "s")
+
+
 @pytest.mark.parametrize("name", ["ablations", "ablations_debug"])
 def test_every_variant_composes(name: str) -> None:
     found = read_study(name, ["data.path=d"], "s")
     for trial in (*found.first_trials(), *(found.trial(variant, 0) for variant in found.variants)):
         OmegaConf.to_container(compose("train", list(trial.overrides)), resolve=True)
-    for variant in found.variants:
-        compose("evaluate_motion", ["run=r", *(found.placed(text) for text in variant.evaluate)])
 
 
 def test_a_study_is_not_trained_as_one(capsys) -> None:

@@ -31,7 +31,23 @@ def read_study(name: str, overrides: Sequence[str], directory: str | Path) -> St
     own = [text for text in overrides if text.lstrip("+~").startswith(f"{KEY}.")]
     typed = [text for text in overrides if text not in own and not text.startswith("experiment=")]
     value: Any = OmegaConf.to_container(compose("train", [f"experiment={name}", *own])[KEY], resolve=True)
-    return Study.of(value, directory, typed)
+    study = Study.of(value, directory, typed)
+    _check_evaluations(study)
+    return study
+
+
+def _check_evaluations(study: Study) -> None:
+    """Raise UserError now for what the evaluations would be refused for when all is trained."""
+    from moda.cli.evaluate import motion_protocol
+    from moda.eval.motion.rows import ROWS
+
+    if unknown := [row for row in study.baselines if row not in ROWS]:
+        raise UserError(f"study.baselines names {unknown[0]!r}; rows: {', '.join(ROWS)}")
+    for overrides, name in {variant.evaluate: variant.name for variant in study.variants}.items():
+        try:
+            motion_protocol(["run=place", *(study.placed(text) for text in overrides)])
+        except UserError as error:
+            raise UserError(f"the evaluation of {name}: {error}") from error
 
 
 def trained(study: Study, ledger: Ledger) -> list[tuple[Variant, int, Path]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from moda.checks import names_of
 from moda.errors import UserError
 from moda.overrides import quoted
 from moda.sweep.trials import Trial, key_of, parse
@@ -78,8 +79,7 @@ class Study:
         if named is not None and named not in settings["variants"]:
             raise UserError(f"study.reference={named}: no variant of that name")
         reference = next((variant for variant in chosen if variant.name == named), chosen[0])
-        seeds = tuple(int(seed) for seed in settings["seeds"])
-        return cls(Path(directory), first, chosen, tuple(settings["baselines"]), seeds, reference)
+        return cls(Path(directory), first, chosen, settings["baselines"], tuple(settings["seeds"]), reference)
 
     def dropping(self, failed: Sequence[str]) -> "Study":
         """The study without the trainings ``failed`` of those that come first, and what builds on them."""
@@ -120,10 +120,16 @@ def _checked(value: Mapping[str, Any]) -> dict[str, Any]:
     for name in (*settings["first"], *settings["variants"]):
         if not NAME.fullmatch(str(name)):
             raise UserError(f"study: the name {name!r} may hold letters, digits, _ and -, at most 60")
-    if not settings["variants"] or not settings["seeds"]:
+    seeds = settings["seeds"]
+    if not isinstance(seeds, Sequence) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise UserError(f"study.seeds={seeds}: must be a list of whole numbers from 0, as [0,1]")
+    for name in ("base", "evaluate", "baselines", "only"):
+        if settings[name] is not None:
+            settings[name] = names_of(f"study.{name}", settings[name])
+    if not settings["variants"] or not seeds:
         raise UserError("study needs at least one of variants and of seeds")
-    if len(set(settings["seeds"])) < len(settings["seeds"]):
-        raise UserError(f"study.seeds={list(settings['seeds'])}: each once")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"study.seeds={list(seeds)}: each once")
     return settings
 
 
