@@ -22,11 +22,13 @@ from moda.eval.takes import Take
 from moda.flow.guidance import Scale
 from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler, resolve_device
+from moda.generation.sampler import MotionSampler
 from moda.interop.export import Export, load_export
 from moda.motion.statistics import MotionStatistics
 from moda.progress import progress
 
 SPANS = ("speech", "clip")
+OF_SAMPLING = ("steps", "guidance", "solver", "shift", "guidance_interval")
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,8 @@ def evaluate(protocol: Protocol) -> Evaluation:
     """Score the run: sample every row, apply every metric."""
     export = load_export(protocol.run)
     root, manifest, notes = find_data(export, protocol.run, protocol.data, protocol.split)
-    if export.task == "motion_vae":
-        sampler = None
-        export.vae.to(resolve_device(protocol.device))
-    else:
-        sampler = load_sampler(export, protocol.device)
-        sampler.flow = sampler.flow.sampled(protocol.solver, protocol.shift, protocol.guidance_interval)
-        sampler.flow.guidance_of(protocol.guidance)  # refused now and not after the other rows
+    sampler = _sampler(protocol, export)
+    judge = protocol.sync_expert and load_judge(protocol.sync_expert, export, manifest.splits.get(protocol.split, ()))
     codec = load_codec(manifest.codec, manifest.codec_fingerprint)
     clips, left_out = load_clips(root, manifest, protocol.split, most=protocol.clips, seed=protocol.seed)
     silent = sum(clip.waveform is None for clip in clips)
@@ -135,8 +132,8 @@ def evaluate(protocol: Protocol) -> Evaluation:
         for row, found in performances.items()
     }  # fmt: skip
     scores = {row: score_all(protocol.metrics, found, seed=protocol.seed) for row, found in takes.items()}
-    if protocol.sync_expert is not None:
-        expert, cautions = load_judge(protocol.sync_expert, export, manifest.splits.get(protocol.split, ()))
+    if judge:
+        expert, cautions = judge
         notes += cautions
         for row, found in takes.items():
             scores[row] |= sync_scores(expert, clips, found, protocol.seed)
@@ -148,6 +145,19 @@ def evaluate(protocol: Protocol) -> Evaluation:
     return Evaluation(
         protocol, export, root, manifest, codec, faces, settings, clips, left_out, takes, scores, examples, notes
     )
+
+
+def _sampler(protocol: Protocol, export: Export) -> MotionSampler | None:
+    """The run's, with what the protocol asks of it, which is refused now and not after the other rows; None for a VAE."""
+    if export.task != "motion_vae":
+        sampler = load_sampler(export, protocol.device)
+        sampler.flow = sampler.flow.sampled(protocol.solver, protocol.shift, protocol.guidance_interval)
+        sampler.flow.plan(protocol.steps, protocol.guidance)
+        return sampler
+    if idle := [name for name in OF_SAMPLING if getattr(protocol, name) is not None]:
+        raise UserError(f"{', '.join(idle)}: {protocol.run} is a motion VAE, which samples nothing; leave them out")
+    export.vae.to(resolve_device(protocol.device))
+    return None
 
 
 def _probe(

@@ -1,6 +1,7 @@
 """The protocol on runs whose scores are known beforehand."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -156,13 +157,15 @@ def test_a_motion_vae_is_scored_by_what_it_loses(make_dataset, make_run, codec, 
     run = make_run(
         data, task="motion_vae", network=None, network_spec=None, vae=vae, vae_spec={**spec, "bottleneck": fsq}
     )
-    result = evaluate(protocol(run, metrics=metrics))
+    result = evaluate(protocol(run, metrics=metrics, steps=None))
     assert list(result.scores) == ["ground_truth", "reconstruction", "mean_pose", "nearest_neighbour", "ridge"]
     assert value(result, "ground_truth", "error_lips") == 0 < value(result, "reconstruction", "error_lips")
     assert value(result, "mean_pose", "error_lips") == pytest.approx(1, abs=0.2)
     assert any(note.startswith("codebook: ") and "of 25 codes" in note for note in result.notes)
-    asked = evaluate(protocol(run, metrics=metrics, rows=["ground_truth", "model"]))
+    asked = evaluate(protocol(run, metrics=metrics, steps=None, rows=["ground_truth", "model"]))
     assert any("the row 'model' is left out: this run has no transformer" in note for note in asked.notes)
+    with pytest.raises(UserError, match="steps, solver: .*run is a motion VAE, which samples nothing"):
+        evaluate(protocol(run, metrics=metrics, solver="heun"))
 
 
 def test_the_codec_loses_what_it_loses(filmed_dataset, make_run, codec, protocol, monkeypatch):
@@ -210,6 +213,7 @@ def test_a_sync_expert_judges_the_rows(make_dataset, make_run, codec, protocol, 
     [
         ({"solver": "rk4"}, "unknown solver 'rk4'"),
         ({"guidance": {"identity": 2.0}}, "guidance of identity"),
+        ({"sync_expert": Path("runs/nope")}, "nope does not exist"),
         ({"split": "exam"}, "no 'exam' split"),
         ({"rows": ["model", "magic"]}, "magic"),
         ({"span": "vowels"}, "span"),
@@ -217,8 +221,11 @@ def test_a_sync_expert_judges_the_rows(make_dataset, make_run, codec, protocol, 
         ({"steps": 0}, "steps is 0"),
     ],
 )
-def test_settings_that_cannot_be_followed_are_one_line(tiny_dataset, make_run, codec, protocol, settings, message):
+def test_settings_that_cannot_be_followed_are_one_line(
+    tiny_dataset, make_run, codec, protocol, monkeypatch, settings, message
+):
     run = make_run(tiny_dataset)
+    monkeypatch.setattr("moda.eval.motion.protocol._perform", lambda *_: pytest.fail("rows were sampled"))
     with pytest.raises(UserError, match=message) as caught:
         evaluate(protocol(run, **settings))
     assert "\n" not in str(caught.value)
