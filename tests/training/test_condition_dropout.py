@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from moda.data.schema import DatasetManifest
 from moda.errors import UserError
+from moda.training.base import build_module
 from moda.training.dit_module import ConditionDropout
 from moda.training.draws import Draws
 
@@ -29,6 +31,18 @@ def test_independent_drops_come_on_top() -> None:
     assert rate["drop_emotion"] == pytest.approx(0.1, abs=0.01)
     both = (drop["drop_audio"] & drop["drop_identity"]).float().mean().item()
     assert both == pytest.approx(rate["drop_audio"] * rate["drop_identity"], abs=0.01)
+
+
+def test_guidance_away_from_what_is_never_shown_is_said(configure, tiny_dataset, recwarn) -> None:
+    def warnings(*overrides: str) -> list[str]:
+        recwarn.clear()
+        build_module(configure("dit", "x", "model.space=motion", *overrides), DatasetManifest.load(tiny_dataset))
+        return [str(warning.message) for warning in recwarn if "guidance" in str(warning.message)]
+
+    never = ("condition_dropout.joint=0", "condition_dropout.audio=0")
+    (line,) = warnings(*never)
+    assert "without audio, which is never trained with condition_dropout.joint=0, condition_dropout.audio=0" in line
+    assert not warnings(never[0]) and not warnings(never[1]) and not warnings(*never, "flow.guidance.audio=1")
 
 
 def test_a_probability_of_one_is_refused() -> None:

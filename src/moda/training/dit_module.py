@@ -51,6 +51,9 @@ class ConditionDropout:
             if not 0 <= value < 1:
                 raise UserError(f"condition_dropout.{name}={value}: must lie in [0, 1)")
 
+    def never_drops(self, name: str) -> bool:
+        return not self.joint and not getattr(self, name)
+
     def draw(self, draws: Draws, guided: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """drop_audio, drop_emotion, drop_identity, each (B,) bool."""
         joint = draws.chance(self.joint)
@@ -102,6 +105,7 @@ class DiTModule(TrainingModule):
         self.published = dict(published)
         self.flow_spec, self.flow = dict(flow), _flow(flow)
         self.dropout = ConditionDropout(**condition_dropout)
+        self._warn_of_guidance()
         self._frozen: list[MotionVAE] = []  # a list hides it from the module tree
         self.vae_spec = None
         self.terms = terms_of(loss)
@@ -162,6 +166,16 @@ class DiTModule(TrainingModule):
             warnings.warn(
                 "loss.weights do nothing in model.space=latent without loss.motion or another term of the motion; set them "
                 "where the motion VAE is trained",
+                stacklevel=2,
+            )
+
+    def _warn_of_guidance(self) -> None:
+        scales = self.flow.guidance_of(None).scales
+        if never := [name for name, scale in scales.items() if scale != 1 and self.dropout.never_drops(name)]:
+            probabilities = ", ".join(f"condition_dropout.{name}=0" for name in ("joint", *never))
+            warnings.warn(
+                f"flow.guidance goes away from a network without {', '.join(never)}, which is never trained with "
+                f"{probabilities}; raise one of these, or set that guidance to 1",
                 stacklevel=2,
             )
 
