@@ -20,6 +20,7 @@ from moda.eval.motion.speed import measure_speed
 from moda.eval.motion.sync_expert import load_judge, sync_scores
 from moda.eval.takes import Take
 from moda.flow.guidance import Scale
+from moda.flow.rectified import RectifiedFlow
 from moda.generation.faces import Faces
 from moda.generation.pipeline import check_sampling, load_codec, load_sampler, resolve_device
 from moda.generation.sampler import MotionSampler
@@ -82,6 +83,9 @@ class Protocol:
                 f"emotion_clips {self.emotion_clips} must be 0 or more and minutes {self.minutes:g} 0 or from 0.5 to 60"
             )
         check_sampling(self.seed, self.steps, self.guidance)
+        RectifiedFlow().sampled(
+            self.solver, self.shift, self.guidance_interval
+        )  # whatever the run: refuses what cannot be
         if self.video is not None and not self.video.is_file():
             raise UserError(f"video {self.video} does not exist; leave it out or generate it first")
 

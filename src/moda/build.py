@@ -18,18 +18,28 @@ from moda.errors import UserError
 def build(spec: Mapping[str, Any], **kwargs: Any) -> Any:
     """Instantiate ``spec``; a ``_target_`` outside ``moda``, at any depth, is refused.
 
-    A UserError of the component itself comes through as it is, without Hydra's traceback around it.
+    A UserError of the component itself comes through as it is, without Hydra's traceback around it; settings that it
+    does not take, or of another type, are one as well.
     """
     _check(spec)
     try:
         return instantiate(spec, **kwargs, _convert_="all")
     except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is None:
+        causes = _causes(error)
+        if own := next((cause for cause in causes if isinstance(cause, UserError)), None):
+            raise own from None
+        if not isinstance(causes[-1], TypeError | ValueError):
             raise
-        raise cause from None
+        name, reason = str(spec["_target_"]).rpartition(".")[2], " ".join(str(causes[-1]).split())
+        raise UserError(f"cannot build {name} of these settings: {reason}") from error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """What went wrong, from the outside in."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return causes
 
 
 def with_settings(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

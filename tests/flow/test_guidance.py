@@ -82,10 +82,26 @@ def test_settings_that_cannot_be_are_refused():
     with pytest.raises(UserError, match=r"guidance_interval=\[0.8, 0.3\]"):
         Guidance({"audio": 2.0}, (0.8, 0.3))
     with pytest.raises(UserError, match=r"guidance of identity: this run was trained with flow.guided=\['audio'"):
-        RectifiedFlow(guidance={"identity": 2.0})
+        RectifiedFlow().guidance_of({"identity": 2.0})
+    with pytest.raises(UserError, match=r"flow.guidance names emotion, but flow.guided=\['audio'\] does not"):
+        RectifiedFlow(guidance={"audio": 1.2, "emotion": 2.0}, guided=("audio",))
+    with pytest.raises(UserError, match=r"flow.guided=audio: must be a list; write flow.guided=\[audio\]"):
+        RectifiedFlow(guided="audio")
     with pytest.raises(UserError, match="shift=0"):
         RectifiedFlow().sampled(shift=0)
     assert RectifiedFlow().guidance_of({"emotion": 2.0}).scales == {"audio": 1.0, "emotion": 2.0}
+
+
+@pytest.mark.parametrize("scale", ["abc", float("nan"), {"audio": "a"}, [1.0]])
+def test_guidance_that_is_no_number_is_named(scale):
+    with pytest.raises(UserError, match="guidance of audio is "):
+        RectifiedFlow(guidance=scale)
+
+
+@pytest.mark.parametrize("interval", [0.5, [0.1], [0.0, 0.5, 1.0], ["a", "b"], "ab", [0.0, float("nan")]])
+def test_what_is_no_interval_is_named(interval):
+    with pytest.raises(UserError, match=r"flow.guidance_interval=.*: needs two numbers \[low, high\]"):
+        RectifiedFlow(guidance_interval=interval)
 
 
 def test_a_flow_can_be_sampled_otherwise():

@@ -78,6 +78,8 @@ def test_intensity_leads_from_neutral_to_the_emotion():
 def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(UserError, match="depth >= 1"):
         make_decoder(depth=0)
+    with pytest.raises(UserError, match="heads and mlp_ratio above 0"):
+        make_decoder(heads=0)
     with pytest.raises(UserError, match="multiple of heads 3"):
         make_decoder(heads=3)
     with pytest.raises(UserError, match="7 frames of audio do not divide into 4"):

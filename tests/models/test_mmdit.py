@@ -196,6 +196,11 @@ def test_stages_that_make_no_network_are_refused(stages, message):
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="heads"):
         make_network(width=30)
+    for sizes in ({"heads": 0}, {"mlp_ratio": 0}):
+        with pytest.raises(UserError, match="needs width, heads and mlp_ratio above 0"):
+            make_network(**sizes)
+    with pytest.raises(UserError, match=r"model.network.without=emotion: must be a list"):
+        make_network(without="emotion")
     with pytest.raises(UserError, match="do not divide"):
         make_network()(**make_inputs(tokens=3))
 

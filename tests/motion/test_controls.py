@@ -86,6 +86,8 @@ def test_names_are_checked():
         channels_of(["hands"])
     with pytest.raises(UserError, match="twice"):
         channels_of(["pose", "pose"])
+    with pytest.raises(UserError, match=r"model.controls=pose: must be a list; write model.controls=\[pose\]"):
+        channels_of("pose")
 
 
 def test_a_control_that_never_moves_is_refused_and_a_still_part_is_harmless():

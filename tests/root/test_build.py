@@ -16,6 +16,15 @@ def test_a_user_error_of_the_component_comes_through() -> None:
         build({**SPEC, "name": "tail99"})
 
 
+def test_settings_that_a_component_does_not_take_are_one_line() -> None:
+    with pytest.raises(
+        UserError, match="^cannot build get_layout of these settings: .*unexpected keyword argument 'size'"
+    ):
+        build({**SPEC, "size": 3})
+    with pytest.raises(UserError, match="^cannot build RectifiedFlow of these settings: .*not supported between"):
+        build({"_target_": "moda.flow.rectified.RectifiedFlow", "steps": "many"})
+
+
 @pytest.mark.parametrize(
     "spec",
     [

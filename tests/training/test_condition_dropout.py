@@ -45,6 +45,7 @@ def test_guidance_away_from_what_is_never_shown_is_said(configure, tiny_dataset,
     assert not warnings(never[0]) and not warnings(never[1]) and not warnings(*never, "flow.guidance.audio=1")
 
 
-def test_a_probability_of_one_is_refused() -> None:
-    with pytest.raises(UserError, match="condition_dropout.audio=1"):
-        ConditionDropout(audio=1)
+@pytest.mark.parametrize("probability", [1, -0.1, float("nan"), "abc"])
+def test_what_is_no_probability_below_one_is_refused(probability) -> None:
+    with pytest.raises(UserError, match=f"condition_dropout.audio={probability}"):
+        ConditionDropout(audio=probability)

@@ -32,6 +32,8 @@ def test_unknown_negative_and_useless_weights_are_refused() -> None:
         dimension_weights(statistics(), {"nose": 1})
     with pytest.raises(UserError, match="scale=-1"):
         dimension_weights(statistics(), {"scale": -1})
+    with pytest.raises(UserError, match="scale=nan: must be a number"):
+        dimension_weights(statistics(), {"scale": float("nan")})
     with pytest.raises(UserError, match="no dimension to learn"):
         dimension_weights(statistics(), dict.fromkeys(HEAD.groups, 0.0))
 

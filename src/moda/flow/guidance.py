@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import torch
 
+from moda.checks import is_number
 from moda.errors import UserError
 from moda.flow.solvers import Velocity
 
@@ -37,13 +38,10 @@ class Guidance:
     interval: tuple[float, float] = WHOLE
 
     def __post_init__(self):
-        object.__setattr__(self, "interval", tuple(self.interval))  # a list when it comes from YAML
         for name, scale in self.scales.items():
-            if not 0 <= scale < float("inf"):
+            if not is_number(scale) or scale < 0:
                 raise UserError(f"guidance of {name} is {scale}; 1 is none, MoDA uses 1.2, and it cannot be negative")
-        low, high = self.interval
-        if not 0 <= low < high <= 1:
-            raise UserError(f"flow.guidance_interval={list(self.interval)}: needs 0 <= low < high <= 1")
+        object.__setattr__(self, "interval", _interval(self.interval))
 
     def without(self, name: str) -> "Guidance":
         """The same field with one pass less, where no row has condition ``name``: both sides of its step are equal."""
@@ -68,6 +66,16 @@ class Guidance:
         """What the difference of each branch to the one before it is multiplied by."""
         runs = self._runs
         return tuple(scale for scale, _ in runs[bool(runs) and runs[0][0] == 1 :])
+
+
+def _interval(ends: Sequence[float]) -> tuple[float, float]:
+    """A tuple of them, which are a list when they come from YAML; UserError for what is no interval."""
+    if isinstance(ends, Sequence) and len(ends) == 2 and all(is_number(end) for end in ends):
+        low, high = ends
+        if 0 <= low < high <= 1:
+            return low, high
+    shown = list(ends) if isinstance(ends, tuple) else ends
+    raise UserError(f"flow.guidance_interval={shown}: needs two numbers [low, high] with 0 <= low < high <= 1")
 
 
 def guide(velocity: BranchVelocity, guidance: Guidance) -> Velocity:

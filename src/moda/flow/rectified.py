@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 
+from moda.checks import is_number, names_of
 from moda.errors import UserError, first_of
 from moda.flow.guidance import WHOLE, Guidance, Scale
 from moda.flow.solvers import Grid, Solver, euler, solver_of, uniform_grid
@@ -34,12 +35,20 @@ class RectifiedFlow:
     guidance_interval: tuple[float, float] = WHOLE
 
     def __post_init__(self):
-        object.__setattr__(self, "guided", tuple(self.guided))  # a list when it comes from YAML
+        object.__setattr__(self, "guided", names_of("flow.guided", self.guided))  # a list when it comes from YAML
         unknown = [name for name in self.guided if name not in GUIDABLE]
         if unknown or not self.guided or len(set(self.guided)) < len(self.guided):
             raise UserError(f"flow.guided must name some of {', '.join(GUIDABLE)}, not {list(self.guided)}")
         if self.steps < 1:
             raise UserError(f"flow.steps={self.steps}: at least 1 is needed")
+        others = (
+            [name for name in self.guidance if name not in self.guided] if isinstance(self.guidance, Mapping) else ()
+        )
+        if others:
+            raise UserError(
+                f"flow.guidance names {', '.join(others)}, but flow.guided={list(self.guided)} does not; set both, as "
+                f"flow.guided=[{','.join(self.guided)}] flow.guidance=1.2"
+            )
         sigmas, _ = self.plan(None, None)
         self.solver(lambda x, sigma: x, torch.zeros(1), sigmas)  # a solver that cannot work says so now
 
@@ -56,9 +65,9 @@ class RectifiedFlow:
                 raise UserError(
                     f"guidance of {', '.join(others)}: this run was trained with flow.guided={list(self.guided)}"
                 )
-            scales = {name: float(scale.get(name, 1.0)) for name in self.guided}
+            scales = {name: scale.get(name, 1.0) for name in self.guided}
         else:
-            scales = dict.fromkeys(self.guided, float(scale))
+            scales = dict.fromkeys(self.guided, scale)
         return Guidance(scales, self.guidance_interval)
 
     def plan(self, steps: int | None, guidance: Scale | None) -> tuple[torch.Tensor, Guidance]:
@@ -79,7 +88,7 @@ class RectifiedFlow:
 
         None leaves what there is.
         """
-        if shift is not None and shift <= 0:
+        if shift is not None and not (is_number(shift) and shift > 0):
             raise UserError(f"shift={shift}: must be above 0 (1 leaves the grid as it is)")
         changes = {
             "solver": None if solver is None else solver_of(solver),

@@ -234,10 +234,10 @@ def _silent(count: int = 1, note: str = "") -> None:
 
 def check_sampling(seed: int, steps: int | None, guidance: Scale | None, size: int | None = None) -> None:
     """Refuse settings that no sampler or renderer can follow."""
-    if seed < 0:
+    if not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed is {seed}; give a whole number from 0")
-    if steps is not None and steps < 1:
-        raise UserError(f"steps is {steps}; the flow needs at least 1")
+    if steps is not None and (not isinstance(steps, int) or steps < 1):
+        raise UserError(f"steps is {steps}; the flow needs a whole number, at least 1")
     if guidance is not None:
         Guidance(dict(guidance) if isinstance(guidance, Mapping) else {"all conditions": guidance})
     if size is not None and (size % 2 or not 64 <= size <= 2048):

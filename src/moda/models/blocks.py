@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from moda.errors import UserError
 from moda.models.attention import NORM_EPS, QKNorm, joint_attention
+
+
+def check_sizes(width: int, heads: int, mlp_ratio: float) -> None:
+    if width < 1 or heads < 1 or round(mlp_ratio * width) < 1:
+        raise UserError(f"model.network needs width, heads and mlp_ratio above 0, not {width}, {heads} and {mlp_ratio}")
 
 
 class Modulation(nn.Module):

@@ -12,6 +12,7 @@ from torch import nn
 
 from moda.errors import UserError
 from moda.flow.path import TIMESTEPS
+from moda.models.blocks import check_sizes
 from moda.models.embeddings import (
     AudioEmbedder,
     NullToken,
@@ -52,6 +53,7 @@ class DiagonalDecoder(nn.Module):
         without: Sequence[str] = (),
     ):
         super().__init__()
+        check_sizes(width, heads, mlp_ratio)
         if width % heads or width % 2:
             raise UserError(f"model.network.width {width} must be even and a multiple of heads {heads}")
         if depth < 1 or reach < 0:

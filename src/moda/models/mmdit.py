@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from moda.checks import names_of
 from moda.errors import UserError
 from moda.models.attention import rope_rotation
-from moda.models.blocks import GroupLayer, Modulation, MultiStreamBlock, SingleStreamBlock, modulate
+from moda.models.blocks import GroupLayer, Modulation, MultiStreamBlock, SingleStreamBlock, check_sizes, modulate
 from moda.models.embeddings import (
     AudioEmbedder,
     ControlEmbedder,
@@ -61,10 +62,10 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
 
 
 def check_without(names: Sequence[str]) -> tuple[str, ...]:
-    unknown = [name for name in names if name not in CONDITIONS]
-    if unknown:
+    names = names_of("model.network.without", names)
+    if any(name not in CONDITIONS for name in names):
         raise UserError(f"model.network.without={list(names)}: must name some of {', '.join(CONDITIONS)}")
-    return tuple(names)
+    return names
 
 
 class MMDiT(nn.Module):
@@ -116,6 +117,7 @@ class MMDiT(nn.Module):
         frames_per_token: int = 1,
     ):
         super().__init__()
+        check_sizes(width, heads, mlp_ratio)
         if width % heads or (width // heads) % 2:
             raise UserError(f"model.network.width {width} must be an even multiple of heads {heads}")
         if context < 0 or frames_per_token < 1 or not 0 <= neutral < num_emotions:

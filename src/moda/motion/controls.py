@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from moda.checks import names_of
 from moda.errors import UserError
 from moda.motion.layout import MotionLayout
 from moda.motion.statistics import DEAD_STD, MotionStatistics
@@ -36,6 +37,7 @@ CONTROLS: Mapping[str, Control] = MappingProxyType({
 
 def channels_of(names: Sequence[str]) -> dict[str, int]:
     """Number of values of each control. Raises UserError for a name that is unknown or comes twice."""
+    names = names_of("model.controls", names)
     for name in names:
         if name not in CONTROLS:
             raise UserError(f"unknown control {name!r}; known: {', '.join(CONTROLS)}")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from moda.build import build
+from moda.checks import is_number
 from moda.data.schema import EMOTIONS
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
@@ -48,7 +49,7 @@ class ConditionDropout:
 
     def __post_init__(self):
         for name, value in asdict(self).items():
-            if not 0 <= value < 1:
+            if not is_number(value) or not 0 <= value < 1:
                 raise UserError(f"condition_dropout.{name}={value}: must lie in [0, 1)")
 
     def never_drops(self, name: str) -> bool:

@@ -219,6 +219,11 @@ def test_a_sync_expert_judges_the_rows(make_dataset, make_run, codec, protocol, 
         ({"span": "vowels"}, "span"),
         ({"seeds": 0}, "seeds is 0"),
         ({"steps": 0}, "steps is 0"),
+        ({"steps": "abc"}, "steps is abc"),
+        ({"guidance": "abc"}, "guidance of all conditions is abc"),
+        ({"guidance": {"audio": "a"}}, "guidance of audio is a"),
+        ({"guidance_interval": [0.1]}, r"guidance_interval=\[0.1\]: needs two numbers"),
+        ({"shift": "a"}, "shift=a: must be above 0"),
     ],
 )
 def test_settings_that_cannot_be_followed_are_one_line(
