@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from moda.errors import UserError
+from moda.models.diagonal_decoder import DiagonalDecoder
 from moda.models.mmdit import MMDiT
 from moda.training.compilation import compile_blocks, recompute_blocks
 
@@ -65,6 +66,8 @@ def test_compiled_blocks_are_whole_graphs_and_equal_the_others(backend: str) -> 
 def test_a_network_without_blocks_is_refused() -> None:
     with pytest.raises(UserError, match="compile=true: a Linear has no blocks"):
         compile_blocks(nn.Linear(1, 1))
+    with pytest.raises(UserError, match="compile=true: the blocks of a DiagonalDecoder cannot be compiled"):
+        compile_blocks(DiagonalDecoder(5, 1, 6, 4, width=16, heads=2, depth=1))
     with pytest.raises(UserError, match="compile=true is not supported with strategy=deepspeed_3"):
         compile_blocks(network(), stage=3)
 
@@ -73,5 +76,5 @@ def test_blocks_are_computed_again_where_that_is_possible() -> None:
     made = network()
     recompute_blocks(made)
     assert made.recompute
-    with pytest.raises(UserError, match="recompute=true: a Linear has no blocks"):
+    with pytest.raises(UserError, match="recompute=true: a Linear cannot compute its blocks again"):
         recompute_blocks(nn.Linear(1, 1))

@@ -24,14 +24,16 @@ def compile_blocks(network: nn.Module, stage: int = 0, backend: str = "inductor"
     """Compile each of ``network.blocks``, in place: names of weights stay as they are, without ``_orig_mod.``.
 
     A block must be one graph; a break in it is an error and not a slow step. The first step takes as long
-    as compiling does (see watchdog.first). stage: of ZeRO. Raises UserError for a network without blocks and
-    for a stage that is not in ``STAGES``.
+    as compiling does (see watchdog.first). stage: of ZeRO. Raises UserError for a network without blocks,
+    for blocks of torch's own, and for a stage that is not in ``STAGES``.
     """
     if stage not in STAGES:
         raise UserError("compile=true is not supported with strategy=deepspeed_3; use deepspeed_2, or compile=false")
     blocks = getattr(network, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise UserError(f"compile=true: a {type(network).__name__} has no blocks to compile; leave it out")
+    if any(isinstance(block, nn.TransformerDecoderLayer) for block in blocks):  # torch leaves its own layers out
+        raise UserError(f"compile=true: the blocks of a {type(network).__name__} cannot be compiled; leave it out")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     for block in blocks:
         block.compile(fullgraph=True, backend=backend)
@@ -43,5 +45,5 @@ def recompute_blocks(network: nn.Module) -> None:
     Raises UserError for a network without this choice.
     """
     if not hasattr(network, "recompute"):
-        raise UserError(f"recompute=true: a {type(network).__name__} has no blocks to compute again; leave it out")
+        raise UserError(f"recompute=true: a {type(network).__name__} cannot compute its blocks again; leave it out")
     network.recompute = True  # type: ignore[assignment]
