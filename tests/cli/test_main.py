@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -35,6 +36,19 @@ def test_a_user_error_is_one_line_and_status_1(
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: Command)
     assert cli.main(["generate", "a.wav"]) == 1
     assert capsys.readouterr().err == "moda generate: error: a.wav does not exist; name another\n"
+
+
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Command:
+        @staticmethod
+        def main(argv: list[str]) -> None:
+            warnings.warn(f"{argv[0]} goes far", stacklevel=1)
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Command)
+    before = warnings.showwarning
+    assert cli.main(["generate", "look.csv"]) == 0
+    assert capsys.readouterr().err == "warning: look.csv goes far\n"
+    assert warnings.showwarning is before
 
 
 def test_help_starts_without_the_heavy_libraries() -> None:

@@ -3,6 +3,9 @@
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from moda import __version__
 from moda.errors import PREEMPTED, Preempted, UserError
@@ -53,7 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"moda: no command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
-        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0
+        with _warnings_in_one_line():
+            return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:]) or 0
     except UserError as error:
         return _end(error, 1, f"moda {argv[0]}: error: {error}")
     except Preempted as stop:
@@ -63,6 +67,17 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """A warning is for the user: without the place in the source that it comes from."""
+    before = warnings.showwarning
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _end(error: BaseException, status: int, line: str) -> int:
