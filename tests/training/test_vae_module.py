@@ -47,6 +47,15 @@ def test_a_weight_that_does_nothing_is_said(configure, tiny_dataset) -> None:
         losses_of(configure("motion_vae", "x", *FSQ[:1]), tiny_dataset)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["loss.temporal=-1", "loss.temporal=abc", "loss.beta=-1", "loss.keypoints=-1", "task.module.latent_frames=0"],
+)
+def test_settings_that_cannot_be_are_refused_before_training(configure, tiny_dataset, setting) -> None:
+    with pytest.raises(UserError, match=f"{setting}: must be a"):
+        build_module(configure("motion_vae", "x", setting), DatasetManifest.load(tiny_dataset))
+
+
 def test_keypoints_are_asked_of_a_codec_that_has_them(configure, tiny_dataset) -> None:
     with pytest.raises(UserError, match="loss.keypoints needs motion of layout liveportrait70"):
         losses_of(configure("motion_vae", "x", "loss.keypoints=0.1"), tiny_dataset)
