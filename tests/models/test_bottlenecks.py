@@ -47,6 +47,14 @@ def test_snapping_takes_the_nearest_level_and_leaves_levels_alone():
     torch.testing.assert_close(quantizer.snap(torch.tensor([-7.0, -7.0])), torch.tensor([-1.0, -1.0]))
 
 
+@pytest.mark.parametrize("levels", [[2], [4, 3], [8, 5, 5, 5]])
+def test_half_precision_reaches_the_same_levels(levels):
+    quantizer, encoded = FiniteScalarQuantizer(levels), (3 * seeded(2, 50, len(levels))).bfloat16()
+    half, whole = quantizer.split(encoded)[0], quantizer.split(encoded.float())[0]
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(quantizer.codes(half.float()), quantizer.codes(whole))
+
+
 def test_gradients_pass_the_rounding():
     quantizer = FiniteScalarQuantizer([5])
     encoded = (0.3 * seeded(1, 6, 1)).requires_grad_()

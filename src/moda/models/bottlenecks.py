@@ -97,11 +97,12 @@ class FiniteScalarQuantizer(nn.Module):
         return latent_dim
 
     def split(self, encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        levels = self._of_channels(encoded)
+        precise = encoded.float()  # 1.001 is 1 in bfloat16
+        levels = self._of_channels(precise)
         # a little beyond the outer levels, so that tanh reaches them; an even number of them lies around -1/2
         half, offset = (levels - 1) * 1.001 / 2, (levels + 1) % 2 / 2
-        bounded = torch.tanh(encoded + torch.atanh(offset / half)) * half - offset
-        return self.snap(bounded / _radius(levels)), bounded
+        bounded = torch.tanh(precise + torch.atanh(offset / half)) * half - offset
+        return self.snap(bounded / _radius(levels)).to(encoded.dtype), bounded.to(encoded.dtype)
 
     def sample(self, latent: torch.Tensor, beside: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         return latent
