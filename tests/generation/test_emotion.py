@@ -57,6 +57,15 @@ def test_a_span_after_the_speech_is_refused():
         check_within(parse_emotions("happy@0-3,sad@9-10"), 5.0)
 
 
+def test_a_span_that_no_frame_shows_is_refused():
+    check_within(parse_emotions("happy@0-0.021"), 5.0)
+    check_within(parse_emotions("happy@4.97-"), 5.0)
+    with pytest.raises(UserError, match="happiness from 0 to 0.01 s falls between two frames; give it 0.04 s or more"):
+        check_within(parse_emotions("happy@0-0.01"), 5.0)
+    with pytest.raises(UserError, match="happiness begins at 4.99 s, but the speech lasts 5.00 s"):
+        check_within(parse_emotions("happy@4.99-"), 5.0)
+
+
 def test_one_emotion_is_one_row_in_every_window():
     for first in (0, 64, 128):
         emotions, weights = mixture(timeline_of(Emotion(HAPPY, 0.5)), first, 80, 1, 25)

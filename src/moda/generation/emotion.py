@@ -108,12 +108,17 @@ def _number(part: str, what: str, text: str, at_most: float = math.inf) -> float
     return value
 
 
-def check_within(timeline: Timeline, seconds: float) -> None:
-    """Refuse a span that no frame of ``seconds`` s of speech would show."""
+def check_within(timeline: Timeline, seconds: float, fps: int = 25) -> None:
+    """Refuse a span that no frame of ``seconds`` s of speech would show: a frame has the emotion of its middle."""
     for span in timeline:
-        if span.start >= seconds:
-            name = EMOTIONS[span.emotion.index]
+        name = [*EMOTIONS, "none"][span.emotion.index]
+        first = math.ceil(span.start * fps - 0.5)
+        if span.start >= seconds or first >= math.ceil(seconds * fps):
             raise UserError(f"emotion {name} begins at {span.start:g} s, but the speech lasts {seconds:.2f} s")
+        if (first + 0.5) / fps >= span.end:
+            raise UserError(
+                f"emotion {name} from {span.start:g} to {span.end:g} s falls between two frames; give it {1 / fps:g} s or more"
+            )
 
 
 def mixture(timeline: Timeline, first: int, tokens: int, stride: int, fps: int) -> tuple[list[Emotion], np.ndarray]:
