@@ -69,7 +69,7 @@ def test_a_motion_file_gives_its_own_signals(tmp_path):
 def test_what_cannot_be_obeyed_is_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, text)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "look.csv" in str(caught.value)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):

@@ -41,7 +41,10 @@ def read_controls(path: str | Path, space: ControlSpace, frames: int) -> dict[st
     else:
         raise UserError(f"controls {path} must end in .csv or .npz")
     asked = _at_frames(path, columns, frames, space.statistics.layout.fps)
-    signals, _ = space.encode(asked, frames)
+    try:
+        signals, _ = space.encode(asked, frames)
+    except UserError as error:
+        raise UserError(f"controls {path}: {error}") from error
     farthest = float(np.abs(signals).max(initial=0))
     if farthest > FAR:
         warnings.warn(
