@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from moda.bench.sampling import COMPARED, Sampling, cost, measure_steps
+from moda.build import build
 from moda.cli.main import main
 from moda.errors import UserError
 from moda.eval.metrics.correlation import DimensionCorrelation
@@ -63,6 +64,13 @@ def test_the_command_writes_a_table(moving_run, codec, tmp_path, capsys):
     written = json.loads(out.read_text())
     assert [row["sampling"]["solver"] for row in written["measured"]] == [None, "euler", "adams_bashforth_2"]
     assert str(out) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_motion_vae_has_no_steps(tiny_dataset, make_run, capsys):
+    spec = {"_target_": "moda.models.motion_vae.MotionVAE", "motion_dim": 59, "latent_dim": 8, "width": 8}
+    vae = {"task": "motion_vae", "network": None, "network_spec": None, "vae": build(spec), "vae_spec": spec}
+    assert main(["bench", "steps", str(make_run(tiny_dataset, **vae))]) == 1
+    assert "run is a motion VAE, which samples nothing" in capsys.readouterr().err
 
 
 def test_what_is_no_number_of_steps_is_refused(moving_run, codec, protocol, capsys):
