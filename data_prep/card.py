@@ -81,7 +81,7 @@ def write_card(root: Path, out: Path | None = None) -> Path:
             name=root.resolve().name,
             manifest=manifest,
             totals=totals(manifest),
-            shared=in_two_splits(manifest),
+            shared=sorted(speaker for speaker, splits in manifest.splits_of().items() if len(set(splits)) > 1),
             splits={split: totals(manifest, split) for split in manifest.splits},
             seen=sum(map(len, gathered.keys.values())),
             motion=histograms(_motion(gathered)),
@@ -128,12 +128,6 @@ def totals(manifest: DatasetManifest, split: str | None = None) -> dict[str, Any
     clips = sum(shard.num_samples for shard in shards)
     return {"clips": clips, "shards": len(shards), "hours": frames / FPS / 3600, "duration": clock(frames / FPS),
             "speakers": speakers}  # fmt: skip
-
-
-def in_two_splits(manifest: DatasetManifest) -> list[str]:
-    """Speakers of whom that is said, which moda prepare never does."""
-    counts = Counter(speaker for names in manifest.splits.values() for speaker in set(names))
-    return sorted(speaker for speaker, count in counts.items() if count > 1)
 
 
 def refused(records: Sequence[VideoRecord] | Any) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def _look(settings: PrepareSettings, models: Extractor) -> "Found":
     """What there is to do."""
     folder = settings.source
     sources = get_corpus(settings.corpus).find(folder) if settings.corpus else find_sources(folder)
-    notes = passed_over(folder, sources)
+    notes = passed_over(folder, sources) if settings.corpus else []  # without one every video is taken
     request = _request(settings, models)
     known = known_at(settings.out, request)
     return Found(known, missing_of(sources, known, settings.limit), request, notes)

@@ -83,9 +83,8 @@ class Protocol:
                 f"emotion_clips {self.emotion_clips} must be 0 or more and minutes {self.minutes:g} 0 or from 0.5 to 60"
             )
         check_sampling(self.seed, self.steps, self.guidance)
-        RectifiedFlow().sampled(
-            self.solver, self.shift, self.guidance_interval
-        )  # whatever the run: refuses what cannot be
+        # whatever the run, this refuses what cannot be
+        RectifiedFlow().sampled(self.solver, self.shift, self.guidance_interval)
         if self.video is not None and not self.video.is_file():
             raise UserError(f"video {self.video} does not exist; leave it out or generate it first")
 

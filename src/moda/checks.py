@@ -12,6 +12,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def is_weight(value: Any) -> bool:
+    """Whether ``value`` is a finite number, 0 or more."""
+    return is_number(value) and value >= 0
+
+
 def names_of(setting: str, value: str | Iterable[str]) -> tuple[str, ...]:
     """The names that ``value`` lists; UserError for text, which would be read letter by letter."""
     if isinstance(value, str):

@@ -76,13 +76,10 @@ def _inspect_all(
 
 
 def _wrong_in_manifest(root: Path, manifest: DatasetManifest) -> Iterator[Finding]:
-    splits_of: dict[str, list[str]] = {}
-    for split, speakers in manifest.splits.items():
+    for split in manifest.splits:
         if split not in SPLITS:
             yield Finding(MANIFEST_NAME, None, f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-        for speaker in speakers:
-            splits_of.setdefault(speaker, []).append(split)
-    for speaker, splits in splits_of.items():
+    for speaker, splits in manifest.splits_of().items():
         if len(splits) > 1:
             yield Finding(MANIFEST_NAME, None, f"speaker {speaker!r} is in more than one split: {', '.join(splits)}")
     specs = (manifest.codec, manifest.codec_fingerprint, manifest.audio_encoder, manifest.audio_fingerprint)

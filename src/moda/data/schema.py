@@ -127,6 +127,14 @@ class DatasetManifest:
     def layout(self) -> MotionLayout:
         return self.statistics.layout
 
+    def splits_of(self) -> dict[str, list[str]]:
+        """The splits that each speaker is named in: one, where ``moda prepare`` has made them."""
+        found: dict[str, list[str]] = {}
+        for split, speakers in self.splits.items():
+            for speaker in speakers:
+                found.setdefault(speaker, []).append(split)
+        return found
+
     def shards_of(self, split: str) -> tuple[Shard, ...]:
         """Shards of a split; an absent split is an error that says which ones there are."""
         found = tuple(shard for shard in self.shards if shard.split == split)

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import torch
 
-from moda.checks import is_number
+from moda.checks import is_number, is_weight
 from moda.errors import UserError
 from moda.flow.solvers import Velocity
 
@@ -39,7 +39,7 @@ class Guidance:
 
     def __post_init__(self):
         for name, scale in self.scales.items():
-            if not is_number(scale) or scale < 0:
+            if not is_weight(scale):
                 raise UserError(f"guidance of {name} is {scale}; 1 is none, MoDA uses 1.2, and it cannot be negative")
         object.__setattr__(self, "interval", _interval(self.interval))
 

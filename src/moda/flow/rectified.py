@@ -41,10 +41,8 @@ class RectifiedFlow:
             raise UserError(f"flow.guided must name some of {', '.join(GUIDABLE)}, not {list(self.guided)}")
         if self.steps < 1:
             raise UserError(f"flow.steps={self.steps}: at least 1 is needed")
-        others = (
-            [name for name in self.guidance if name not in self.guided] if isinstance(self.guidance, Mapping) else ()
-        )
-        if others:
+        named = self.guidance if isinstance(self.guidance, Mapping) else ()
+        if others := [name for name in named if name not in self.guided]:
             raise UserError(
                 f"flow.guidance names {', '.join(others)}, but flow.guided={list(self.guided)} does not; set both, as "
                 f"flow.guided=[{','.join(self.guided)}] flow.guidance=1.2"

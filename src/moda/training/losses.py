@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from moda.checks import is_number
+from moda.checks import is_weight
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.motion.keypoints import KEYPOINTS, motion_keypoints
@@ -25,7 +25,7 @@ def dimension_weights(statistics: MotionStatistics, weights: Mapping[str, float]
     for name, weight in weights.items():
         if name not in known:
             raise UserError(f"loss.weights has {name!r}; layout {layout.name} has {', '.join(known)}")
-        if not is_number(weight) or weight < 0:
+        if not is_weight(weight):
             raise UserError(f"loss.weights.{name}={weight}: must be a number, 0 or more")
     values = np.ones(layout.dim, np.float32)
     for name in sorted(weights, key=lambda name: name not in layout.groups):  # groups first

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from moda.checks import is_number
+from moda.checks import is_weight
 from moda.data.schema import DatasetManifest
 from moda.data.windows import Batch
 from moda.errors import UserError
@@ -45,7 +45,7 @@ class Terms:
         if self.target not in TARGETS:
             raise UserError(f"loss.target={self.target}: must be one of {', '.join(TARGETS)}")
         for name, weight in self.weights.items():
-            if not is_number(weight) or weight < 0:
+            if not is_weight(weight):
                 raise UserError(f"loss.{name}={weight}: must be 0 or more")
         if self.sync and not self.sync_expert:
             raise UserError(f"loss.sync={self.sync} needs loss.sync_expert=RUN, a run of task=sync_expert")

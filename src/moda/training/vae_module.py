@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from moda.build import build
-from moda.checks import is_number
+from moda.checks import is_weight
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch
 from moda.errors import UserError
@@ -49,7 +49,7 @@ class MotionVAEModule(TrainingModule):
     ):
         super().__init__(setup)
         for name, weight in {"temporal": temporal, "keypoints": keypoints, "beta": beta}.items():
-            if not is_number(weight) or weight < 0:
+            if not is_weight(weight):
                 raise UserError(f"loss.{name}={weight}: must be a number, 0 or more")
         if not isinstance(latent_frames, int) or latent_frames < 1:
             raise UserError(f"task.module.latent_frames={latent_frames}: must be a whole number, at least 1")
