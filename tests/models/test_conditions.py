@@ -49,13 +49,6 @@ def test_context_tokens_condition_and_are_not_predicted():
         assert not torch.allclose(network(**inputs | {"previous_motion": other}), out, atol=1e-4), index
 
 
-def test_context_tokens_stand_before_the_window():
-    network = make_network(context=3)
-    positions = network._positions(frames=8, count=2, device=torch.device("cpu"))
-    assert positions["motion"].tolist() == [-10.5, -6.5, -2.5, 1.5, 5.5]
-    assert make_network(context=2)._positions(4, 4, torch.device("cpu"))["motion"].tolist() == [-2, -1, 0, 1, 2, 3]
-
-
 @pytest.mark.parametrize("stages", [PUBLISHED, PUBLISHED[::-1]])
 def test_a_control_reaches_every_token_unless_it_is_dropped(stages):
     network = awake(make_network(stages, controls=CONTROLS, frames_per_token=2))

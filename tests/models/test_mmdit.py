@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from moda.errors import UserError
-from moda.models.attention import rope_rotation, rotate
 from moda.models.blocks import GroupLayer
 from moda.models.embeddings import AudioEmbedder, timestep_sinusoid
 from moda.models.mmdit import MMDiT
+from moda.models.rotary import rope_rotation, rotate
 
 PUBLISHED = [
     {"depth": 1, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
@@ -134,29 +134,6 @@ def test_one_previous_token_is_the_same_as_its_copies():
     torch.testing.assert_close(network(**inputs), network(**inputs | {"previous_motion": copies}))
 
 
-def test_attention_depends_on_distance_in_time():
-    query, key = torch.randn(2, 1, 16)
-    scores = [
-        (rotate(query, rope_rotation(torch.tensor([a]), 16, 256.0)) * rotate(key, rope_rotation(torch.tensor([b]), 16, 256.0))).sum()
-        for a, b in ((0.0, 3.0), (10.5, 13.5), (77.0, 80.0))
-    ]  # fmt: skip
-    torch.testing.assert_close(scores[1], scores[0])
-    torch.testing.assert_close(scores[2], scores[0])
-
-
-def test_position_zero_is_no_rotation():
-    x = torch.randn(2, 3, 16)
-    torch.testing.assert_close(rotate(x, rope_rotation(torch.zeros(3), 16, 256.0)), x)
-
-
-def test_motion_tokens_stand_at_the_centre_of_their_frames():
-    network = make_network()
-    positions = network._positions(frames=8, count=2, device=torch.device("cpu"))
-    assert positions["motion"].tolist() == [1.5, 5.5]
-    assert positions["audio"].tolist() == list(range(8))
-    assert network._positions(8, 8, torch.device("cpu"))["motion"].tolist() == list(range(8))
-
-
 def test_timestep_sinusoid_is_exact_in_float32():
     timestep = torch.tensor([0.0, 1.0, 999.0])
     out = timestep_sinusoid(timestep)
@@ -174,6 +151,25 @@ def test_it_runs_in_bfloat16():
     half = {k: v if k in ("timestep", "emotion") else v.bfloat16() for k, v in inputs.items()}
     out = network.bfloat16()(**half)
     assert out.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(out.float().flatten(), exact.flatten(), 0) > 0.99
+
+
+def test_under_autocast_residual_streams_stay_float32_and_attention_is_bfloat16(monkeypatch):
+    network, inputs = awake(make_network()), make_inputs()
+    exact, streams, attended = network(**inputs), [], []
+    for block in network.blocks:
+        block.register_forward_hook(lambda _, arguments, out: streams.extend([*arguments[0], *out]))
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q, k, v):
+        attended.extend([q.dtype, k.dtype, v.dtype])
+        return attend(q, k, v)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(**inputs)
+    assert streams and {tokens.dtype for tokens in streams} == {torch.float32}
+    assert attended and set(attended) == {torch.bfloat16}
     assert torch.nn.functional.cosine_similarity(out.float().flatten(), exact.flatten(), 0) > 0.99
 
 
@@ -215,7 +211,8 @@ def attention_within(frames: int, *, local: bool) -> torch.Tensor:
     if local:
         layer.norm.look_nearby(layer.qkv, heads)
     rotation = rope_rotation(torch.arange(80.0), width // heads, 256.0)
-    q, k, _ = layer.norm(layer.qkv(torch.randn(1, 80, width)), heads, rotation)
+    queries_keys, _ = layer.norm(layer.qkv(torch.randn(1, 80, width)), heads)
+    q, k = rotate(queries_keys, rotation).transpose(2, 3)
     weights = torch.softmax(q @ k.mT / (width // heads) ** 0.5, -1)[0]  # (heads, 80, 80)
     near = (torch.arange(80)[:, None] - torch.arange(80)).abs() <= frames
     return (weights * near).sum((1, 2)) / 80

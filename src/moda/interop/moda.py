@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from moda.errors import UserError
 from moda.files import atomic_path
 from moda.interop.state_dict import tensors_of
-from moda.models.mmdit import STREAMS, MMDiT, parse_stages
+from moda.models.mmdit import MMDiT
+from moda.models.stages import STREAMS, parse_stages
 from moda.weights import get_weight
 
 MODA_B: dict[str, Any] = {

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from moda.models.rotary import rotate
+
 NORM_EPS = 1e-6
 
 # Of ``QKNorm.look_nearby``: how much of a query is common to all, and how sharply attention then falls
@@ -14,37 +16,27 @@ COMMON_QUERY = 2.5
 LOCAL_GAIN = 1.4
 
 
-def rope_rotation(positions: torch.Tensor, head_dim: int, theta: float) -> torch.Tensor:
-    """Rotary angles as unit complex numbers, kept as (cos, sin) pairs in float32.
+def rms_norm(x: torch.Tensor, gain: torch.Tensor | None = None) -> torch.Tensor:
+    """``x`` (..., width) at unit RMS, times ``gain`` (width,), in the dtype of ``x``.
 
-    positions: (n,) in frames, fractions allowed. Position 0 rotates nothing, which is how tokens
-    without a place in time are treated. Returns (2, n, head_dim / 2).
-    Su et al., "RoFormer", equation 34, with neighbouring channels forming a pair.
+    A gain of another dtype would take torch's path of five kernels instead of one, and widen what follows.
     """
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angles = positions.float()[:, None] * theta**-exponents
-    return torch.stack([angles.cos(), angles.sin()])
-
-
-def rotate(x: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Turn the channel pairs of ``x`` (..., n, head_dim) by ``rotation`` (2, n, head_dim / 2); keeps the dtype."""
-    cos, sin = rotation
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).type_as(x)
+    return F.rms_norm(x, x.shape[-1:], None if gain is None else gain.to(x.dtype), NORM_EPS)
 
 
 class QKNorm(nn.Module):
-    """Normalise queries and keys to unit RMS per head, with a learned gain each, then rotate them."""
+    """Normalise queries and keys to unit RMS per head, with a learned gain each."""
 
     def __init__(self, head_dim: int):
         super().__init__()
         self.query = nn.RMSNorm(head_dim, eps=NORM_EPS)
         self.key = nn.RMSNorm(head_dim, eps=NORM_EPS)
 
-    def forward(self, qkv: torch.Tensor, heads: int, rotation: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(B, n, 3 width) to three tensors (B, heads, n, head_dim)."""
-        q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        return rotate(self.query(q), rotation), rotate(self.key(k), rotation), v
+    def forward(self, qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, n, 3 width) to queries and keys (2, B, n, heads, head_dim) and values (B, n, heads, head_dim)."""
+        qkv = qkv.unflatten(-1, (3, heads, -1)).movedim(2, 0)
+        gains = torch.stack([self.query.weight, self.key.weight]).to(qkv.dtype)
+        return rms_norm(qkv[:2]) * gains[:, None, None, None], qkv[2]
 
     @torch.no_grad()
     def look_nearby(self, qkv: nn.Linear, heads: int) -> None:
@@ -61,11 +53,16 @@ class QKNorm(nn.Module):
         self.key.weight.fill_(LOCAL_GAIN)
 
 
-def joint_attention(parts: Sequence[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+def joint_attention(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], rotation: torch.Tensor) -> list[torch.Tensor]:
     """Every token attends to every token of all ``parts``, without a mask.
 
-    parts: (q, k, v) of each group, (B, heads, n_g, head_dim). Returns (B, n_g, width) for each.
+    parts: of each group, queries and keys (2, B, n_g, heads, head_dim) and values (B, n_g, heads, head_dim).
+    rotation: (sum n_g, head_dim / 2, 2), of the tokens of all groups. Returns (B, n_g, width) for each.
     """
-    q, k, v = (torch.cat(tensors, 2) for tensors in zip(*parts, strict=True))
-    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, sum n_g, width)
-    return list(out.split([part[0].shape[2] for part in parts], 1))
+    lengths = [values.shape[1] for _, values in parts]
+    queries_keys, values = (
+        tensors[0] if len(parts) == 1 else torch.cat(tensors, -3) for tensors in zip(*parts, strict=True)
+    )
+    q, k = rotate(queries_keys, rotation).transpose(2, 3).unbind()  # (B, heads, sum n_g, head_dim)
+    out = F.scaled_dot_product_attention(q, k, values.transpose(1, 2)).transpose(1, 2).flatten(2)
+    return list(out.split(lengths, 1))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from moda.errors import UserError
-from moda.models.attention import NORM_EPS, QKNorm, joint_attention
+from moda.models.attention import QKNorm, joint_attention, rms_norm
 
 
 def check_sizes(width: int, heads: int, mlp_ratio: float) -> None:
@@ -31,13 +31,13 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, condition: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(B, width) to ``count`` tensors (B, 1, width)."""
-        return self.linear(nn.functional.silu(condition))[:, None].chunk(self.count, -1)
+        """(B, width), the SiLU of the conditioning vector, to ``count`` tensors (B, 1, width)."""
+        return self.linear(condition)[:, None].chunk(self.count, -1)
 
 
 def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """RMS-normalise ``x`` (B, n, width) without a gain of its own, then scale and shift it."""
-    return nn.functional.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
+    return rms_norm(x) * (1 + scale) + shift
 
 
 class GroupLayer(nn.Module):
@@ -60,11 +60,11 @@ class GroupLayer(nn.Module):
             )
 
     def before(
-        self, x: torch.Tensor, condition: torch.Tensor, rotation: torch.Tensor
-    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-        """Queries, keys and values of the group, and the modulation left for ``after``."""
+        self, x: torch.Tensor, condition: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:
+        """Queries, keys and values of the group (see ``QKNorm``), and the modulation left for ``after``."""
         shift, scale, *rest = self.modulation(condition)
-        return self.norm(self.qkv(modulate(x, shift, scale)), self.heads, rotation), tuple(rest)
+        return self.norm(self.qkv(modulate(x, shift, scale)), self.heads), tuple(rest)
 
     def after(self, x: torch.Tensor, attended: torch.Tensor, modulation: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Residual update of the tokens ``x`` (B, n, width) by attention, then by the MLP."""
@@ -89,14 +89,12 @@ class MultiStreamBlock(nn.Module):
         )
 
     def forward(
-        self, tokens: Sequence[torch.Tensor], condition: torch.Tensor, rotations: Sequence[torch.Tensor]
+        self, tokens: Sequence[torch.Tensor], condition: torch.Tensor, rotation: torch.Tensor
     ) -> list[torch.Tensor]:
-        """tokens: (B, n_g, width) for each group; condition: (B, width); rotations: (2, n_g, head_dim / 2)."""
+        """tokens: (B, n_g, width) for each group; condition: (B, width); rotation: (sum n_g, head_dim / 2, 2)."""
         layers: list[GroupLayer] = list(self.groups)  # type: ignore[arg-type]
-        prepared = [
-            layer.before(x, condition, rotation) for layer, x, rotation in zip(layers, tokens, rotations, strict=True)
-        ]
-        attended = joint_attention([qkv for qkv, _ in prepared])
+        prepared = [layer.before(x, condition) for layer, x in zip(layers, tokens, strict=True)]
+        attended = joint_attention([qkv for qkv, _ in prepared], rotation)
         return [
             layer.after(x, a, modulation)
             for layer, x, a, (_, modulation) in zip(layers, tokens, attended, prepared, strict=True)
@@ -116,11 +114,11 @@ class SingleStreamBlock(nn.Module):
         self.outward = nn.Linear(width + mlp_width, width)
 
     def forward(
-        self, tokens: Sequence[torch.Tensor], condition: torch.Tensor, rotations: Sequence[torch.Tensor]
+        self, tokens: Sequence[torch.Tensor], condition: torch.Tensor, rotation: torch.Tensor
     ) -> list[torch.Tensor]:
         """As MultiStreamBlock with one group."""
-        (x,), (rotation,) = tokens, rotations
+        (x,) = tokens
         shift, scale, gate = self.modulation(condition)
         qkv, hidden = self.inward(modulate(x, shift, scale)).split(self.split, -1)
-        (attended,) = joint_attention([self.norm(qkv, self.heads, rotation)])
+        (attended,) = joint_attention([self.norm(qkv, self.heads)], rotation)
         return [x + gate * self.outward(torch.cat([attended, nn.functional.gelu(hidden, approximate="tanh")], -1))]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moda.errors import UserError
-from moda.models.mmdit import STATIC_STREAMS, Stage, parse_stages
+from moda.models.stages import STATIC_STREAMS, Stage, parse_stages
 
 MOST_BLOCKS = 200
 QUANTITIES = ("parameters", "flops")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from moda.models.attention import NORM_EPS, rms_norm
+
 
 def timestep_sinusoid(timestep: torch.Tensor, dim: int = 256, max_period: float = 10_000.0) -> torch.Tensor:
     """(B,) timesteps in 0..1000 to (B, dim) float32: cosines, then sines, at geometric frequencies.
@@ -54,7 +56,7 @@ class AudioEmbedder(nn.Module):
             nn.ReLU(),
             nn.Linear(width, width),
         )
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         if self.layer_scores is None:
@@ -62,7 +64,7 @@ class AudioEmbedder(nn.Module):
         else:
             weights = self.layer_scores.float().softmax(0).to(audio.dtype)
             features = (weights[:, None] * audio).sum(2)
-        return self.norm(self.mlp(features))
+        return rms_norm(self.mlp(features), self.norm.weight)
 
 
 class NullToken(nn.Module):

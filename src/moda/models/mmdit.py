@@ -4,7 +4,6 @@ The published MoDA network is one configuration of it (conf/model/mmdit_b.yaml).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from moda.checks import names_of
 from moda.errors import UserError
-from moda.models.attention import rope_rotation
 from moda.models.blocks import GroupLayer, Modulation, MultiStreamBlock, SingleStreamBlock, check_sizes, modulate
 from moda.models.embeddings import (
     AudioEmbedder,
@@ -23,42 +21,10 @@ from moda.models.embeddings import (
     embed_emotion,
     two_layer_mlp,
 )
+from moda.models.rotary import RotaryAngles
+from moda.models.stages import Stage, parse_stages
 
-STREAMS = ("motion", "audio", "emotion", "identity")
-STATIC_STREAMS = ("emotion", "identity")  # the same for every frame
 CONDITIONS = ("audio", "emotion", "identity", "previous")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """``depth`` blocks in which each group of streams is one sequence with weights of its own."""
-
-    depth: int
-    groups: tuple[tuple[str, ...], ...]
-
-    @property
-    def single(self) -> bool:
-        return len(self.groups) == 1
-
-
-def parse_stages(stages: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
-    """Check a configured list of {depth, groups}; every stage must hold every stream once, motion first."""
-    if not stages:
-        raise UserError("model.network.stages is empty; the transformer needs at least one stage")
-    try:
-        parsed = tuple(Stage(int(s["depth"]), tuple(tuple(group) for group in s["groups"])) for s in stages)
-    except KeyError as error:
-        raise UserError(f"model.network.stages: every stage needs depth and groups; {error} is absent") from error
-    for number, stage in enumerate(parsed):
-        where = f"model.network.stages[{number}]"
-        streams = [stream for group in stage.groups for stream in group]
-        if sorted(streams) != sorted(STREAMS):
-            raise UserError(f"{where}.groups must hold each of {', '.join(STREAMS)} once, but holds {streams}")
-        if streams[0] != "motion":
-            raise UserError(f"{where}.groups must begin with motion, but begins with {streams[0]}")
-        if stage.depth < 1:
-            raise UserError(f"{where}.depth is {stage.depth}; leave out a stage that has no blocks")
-    return parsed
 
 
 def check_without(names: Sequence[str]) -> tuple[str, ...]:
@@ -124,10 +90,11 @@ class MMDiT(nn.Module):
             raise UserError("model.network needs context >= 0, frames_per_token >= 1 and neutral among its emotions")
         self.motion_dim, self.identity_dim, self.num_emotions = motion_dim, identity_dim, num_emotions
         self.audio_shape = (audio_layers, audio_dim)
-        self.head_dim, self.rope_theta, self.repeat_conditions = width // heads, rope_theta, repeat_conditions
+        self.repeat_conditions = repeat_conditions
         self.neutral, self.context, self.frames_per_token = neutral, context, frames_per_token
         self.controls = dict(controls or {})
         self.stages = parse_stages(stages)
+        self.rotary = RotaryAngles(self.stages, context, repeat_conditions, width // heads, rope_theta)
         self.without = check_without(without)
         depth, self.recompute = sum(stage.depth for stage in self.stages), False
         if not 0 <= late_audio <= depth:
@@ -218,8 +185,12 @@ class MMDiT(nn.Module):
             "emotion": emotion_token.expand(-1, copies, -1),
             "identity": identity_token.expand(-1, copies, -1),
         }
-        condition = self.time_embedder(timestep) + emotion_token[:, 0]
-        out = self._transform(tokens, condition, self._positions(frames, count, noisy_motion.device))
+        # Residual streams are as precise as the motion, float32 under autocast: what blocks add is small.
+        tokens = {stream: embedded.to(noisy_motion.dtype) for stream, embedded in tokens.items()}
+        moment = self.time_embedder(timestep)
+        # cast once to what linear layers compute in, and not in each of them
+        condition = nn.functional.silu(moment + emotion_token[:, 0]).to(moment.dtype)
+        out = self._transform(tokens, condition, self.rotary(frames, count, noisy_motion.device))
         return self.final_linear(modulate(out[:, self.context :], *self.final_modulation(condition)))
 
     def _motion(
@@ -242,25 +213,19 @@ class MMDiT(nn.Module):
             tokens = tokens + self.control_embedder(controls, drop_controls)
         return torch.cat([self.context_embedder(previous), tokens], 1) if self.context else tokens
 
-    def _positions(self, frames: int, count: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """Where each token stands in time, in frames; a motion token stands at the centre of its frames."""
-        stride = frames // count
-        frame = torch.arange(frames, dtype=torch.float32, device=device)
-        static = frame if self.repeat_conditions else frame[:1]
-        motion = torch.arange(-self.context, count, dtype=torch.float32, device=device) * stride + (stride - 1) / 2
-        return {"motion": motion, "audio": frame, "emotion": static, "identity": static}
-
     def _transform(
-        self, tokens: dict[str, torch.Tensor], condition: torch.Tensor, positions: dict[str, torch.Tensor]
+        self, tokens: dict[str, torch.Tensor], condition: torch.Tensor, rotations: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Run the stages, regrouping the streams between them; returns the motion tokens."""
+        """Run the stages, regrouping the streams between them; returns the motion tokens.
+
+        condition: (B, width). rotations: of each stage, see ``RotaryAngles``.
+        """
         number, sound = 0, tokens["audio"]
-        for stage in self.stages:
+        for stage, rotation in zip(self.stages, rotations, strict=True):
             grouped = [torch.cat([tokens[stream] for stream in group], 1) for group in stage.groups]
-            rotations = [self._rotation(group, positions) for group in stage.groups]
             for _ in range(stage.depth):
                 grouped[0] = self._hear(grouped[0], sound, number)
-                grouped = self._run(self.blocks[number], grouped, condition, rotations)
+                grouped = self._run(self.blocks[number], grouped, condition, rotation)
                 number += 1
             for group, joined in zip(stage.groups, grouped, strict=True):
                 lengths = [tokens[stream].shape[1] for stream in group]
@@ -282,12 +247,6 @@ class MMDiT(nn.Module):
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
         return block(*arguments)
-
-    def _rotation(self, group: tuple[str, ...], positions: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Rotary angles of a group; on their own, static streams have no place in time (position 0)."""
-        timeless = all(stream in STATIC_STREAMS for stream in group)
-        joined = torch.cat([positions[stream] for stream in group])
-        return rope_rotation(torch.zeros_like(joined) if timeless else joined, self.head_dim, self.rope_theta)
 
 
 def _block(stage: Stage, width: int, heads: int, mlp_width: int, last: bool) -> nn.Module:
