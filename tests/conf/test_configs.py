@@ -120,7 +120,7 @@ def test_every_strategy_is_built(option: str) -> None:
     from lightning.pytorch.strategies import Strategy
 
     from moda.build import build
-    from moda.training.distributed.strategies import Resources
+    from moda.training.distributed.resources import Resources
 
     value = composed("train", "task=dit", f"strategy={option}", *GIVEN)
     made = build({**value["strategy"], "_partial_": True})(resources=Resources.of(value["trainer"]))

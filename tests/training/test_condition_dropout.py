@@ -4,17 +4,16 @@ import torch
 from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.training.base import build_module
-from moda.training.dit_module import ConditionDropout
+from moda.training.dit_module import CHANCES, ConditionDropout
 from moda.training.draws import Draws
 
 COUNT = 20_000
 
 
 def drawn(guided: tuple[str, ...], **probabilities: float) -> dict[str, torch.Tensor]:
-    draws = Draws(0, "train", torch.arange(COUNT))
-    return ConditionDropout(**{"joint": 0, "audio": 0, "emotion": 0, "identity": 0, **probabilities}).draw(
-        draws, guided
-    )
+    chances = Draws(0, "train", torch.arange(COUNT)).uniform(CHANCES)
+    none = {"joint": 0, "audio": 0, "emotion": 0, "identity": 0}
+    return ConditionDropout(**{**none, **probabilities}).conditions(chances, guided)
 
 
 def test_the_joint_drop_removes_exactly_what_guidance_removes() -> None:

@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from moda.flow.time_sampling import LogitNormalTimes, UniformTimes
 from moda.training.draws import BLOCK, Draws
 
 
@@ -22,7 +23,7 @@ def test_noise_belongs_to_the_place_in_the_stream_not_to_the_batch(cuts: list[in
 def test_draws_that_follow_each_other_belong_to_the_place_too() -> None:
     def values(index: list[int]) -> list[torch.Tensor]:
         of = draws(index)
-        return [of.normal(2), of.chance(0.5), of.times(lambda count, g: torch.rand(count, generator=g)), of.normal(1)]
+        return [of.normal(2), of.uniform(3).T, of.times(LogitNormalTimes())[0], of.times(UniformTimes(), beside=2)[1].T]
 
     for whole, part in zip(values([14, 15, 16, 17]), values([16, 17]), strict=True):
         assert torch.equal(whole[2:], part)
@@ -40,6 +41,14 @@ def test_noise_differs_between_places_blocks_and_seeds() -> None:
     assert not torch.equal(first, draws([0, 1], seed=1).normal(3))
 
 
-def test_chances_are_met() -> None:
-    assert draws([0, 1]).chance(0.0).tolist() == [False, False]
-    assert draws(list(range(4000))).chance(0.3).float().mean().item() == pytest.approx(0.3, abs=0.03)
+def test_uniform_numbers_are_those_that_come_one_after_the_other() -> None:
+    together, one_by_one = draws([3, 20]), draws([3, 20])
+    sigma, beside = together.times(UniformTimes(), beside=3)
+    assert torch.equal(sigma, UniformTimes().of(one_by_one.uniform(1)[0]))
+    assert torch.equal(beside, torch.cat([one_by_one.uniform(1) for _ in range(3)]))
+
+
+def test_uniform_numbers_fill_the_interval() -> None:
+    numbers = draws(list(range(4000))).uniform(1)
+    assert numbers.shape == (1, 4000) and numbers.min() >= 0 and numbers.max() < 1
+    assert numbers.mean().item() == pytest.approx(0.5, abs=0.02)

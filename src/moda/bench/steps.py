@@ -20,10 +20,10 @@ from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
 from moda.data.share import Share
 from moda.data.windows import Batch
-from moda.training.base import TrainingModule, build_module
+from moda.training.base import TrainingModule, build_module, mixed
 from moda.training.checkpoints.ema import EMA
 from moda.training.compilation import prepare_blocks
-from moda.training.distributed.strategies import Resources
+from moda.training.distributed.resources import Resources
 from moda.training.draws import Draws
 from moda.training.faults.consensus import Consensus
 from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
@@ -121,20 +121,16 @@ def _bare_step(bench: Bench, module: TrainingModule, batch: Batch, device: torch
     config, network = bench.config, module.network
     optimizer, schedule = build(config["optimizer"])(network, total_steps=bench.warmup + bench.steps)
     limit = config["trainer"]["gradient_clip_val"] or float("inf")
-    precision = str(config["trainer"]["precision"])
-    half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision.startswith("bf16"))
     weights = [p for p in network.parameters() if p.requires_grad]
     average = [p.detach().clone() for p in weights]
-    model: nn.Module = _Loss(module)
+    model: nn.Module = _Loss(module, bench.resources.precision)
     if bench.resources.processes > 1:
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def step() -> None:
         optimizer.zero_grad()
         for _ in range(bench.accumulate):
-            with half:
-                loss = model(batch) / bench.accumulate
-            loss.backward()
+            (model(batch) / bench.accumulate).backward()
         nn.utils.clip_grad_norm_(weights, limit)
         optimizer.step()
         schedule.step()
@@ -160,18 +156,21 @@ def _zero_step(bench: Bench, module: TrainingModule, batch: Batch) -> Callable[[
         "bf16": {"enabled": str(config["trainer"]["precision"]).startswith("bf16")},
     }
     engine, *_ = deepspeed.initialize(
-        model=_Loss(module), optimizer=optimizer, lr_scheduler=schedule, config=settings, dist_init_required=False
+        model=_Loss(module, bench.resources.precision),
+        optimizer=optimizer,
+        lr_scheduler=schedule,
+        config=settings,
+        dist_init_required=False,
     )
     zero = engine.optimizer
     stage_3 = config["strategy"]["stage"] == 3
-    pieces = (zero_3(module.network, zero, dist.get_rank()) if stage_3 else zero_1_2(module.network, zero)).pieces
+    held = zero_3(module.network, zero, dist.get_rank(), module.device) if stage_3 else zero_1_2(module.network, zero)
+    pieces = held.pieces
     average = [piece.values.float().clone() for piece in pieces]
 
     def step() -> None:
         for _ in range(bench.accumulate):
-            with strategy.precision_plugin.forward_context():
-                loss = engine(batch)
-            engine.backward(loss)
+            engine.backward(engine(batch))
             engine.step()
         torch._foreach_lerp_(average, [piece.values.float() for piece in pieces], EMA_WEIGHT)  # type: ignore[attr-defined]
 
@@ -179,30 +178,30 @@ def _zero_step(bench: Bench, module: TrainingModule, batch: Batch) -> Callable[[
 
 
 class _Loss(nn.Module):
-    """What DistributedDataParallel wraps: a module whose forward is the loss."""
+    """What DistributedDataParallel and DeepSpeed wrap: a module whose forward is the loss."""
 
-    def __init__(self, module: TrainingModule):
+    def __init__(self, module: TrainingModule, precision: str):
         super().__init__()
         self.network = module.network  # so that its weights are found
-        self._module = [module]  # hidden from the module tree
+        self._module, self.precision = [module], precision  # a list hides it from the module tree
 
     def forward(self, batch: Batch) -> torch.Tensor:
         (module,) = self._module
-        return module.losses(batch, Draws(module.setup_.seed, "train", batch["index"], module.device))["loss"]
+        with mixed(self.precision, module.device):
+            return module.losses(batch, Draws(module.setup_.seed, "train", batch["index"], module.device))["loss"]
 
 
 def _device(bench: Bench) -> tuple[torch.device, int]:
     """Device and rank of this process; a group of several is joined."""
     resources, rank = bench.resources, 0
-    on_gpu = resources.accelerator == "gpu"
     if resources.processes > 1:
         rank = local_rank()
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=resources.processes)
-    if not on_gpu:
-        return torch.device("cpu"), rank
-    device = torch.device("cuda", rank)
-    torch.cuda.set_device(device)
+            backend = "nccl" if resources.on_gpu else "gloo"
+            dist.init_process_group(backend, rank=rank, world_size=resources.processes)
+    device = resources.device(rank)
+    if resources.on_gpu:
+        torch.cuda.set_device(device)
     return device, rank
 
 

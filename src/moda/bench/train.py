@@ -21,7 +21,7 @@ from moda.files import read_json, write_json
 from moda.training.base import manifest_of
 from moda.training.compilation import STAGES
 from moda.training.distributed.launch import run_ranks
-from moda.training.distributed.strategies import Resources
+from moda.training.distributed.resources import Resources
 from moda.training.faults.stop_signals import stop_signals
 from moda.training.run import quiet
 from moda.training.tracking.facts import environment
@@ -77,8 +77,7 @@ def measure(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     steps = _agreed(min(max(round(options.seconds / bare(trial).seconds), FEWEST), MOST))
     module = trial.module()
     batch = trial.batch(module, local_rank())
-    on_gpu = trial.resources.accelerator == "gpu"
-    device = torch.device("cuda", local_rank()) if on_gpu else torch.device("cpu")
+    device = trial.resources.device(local_rank())
     dtype = dtype_of(str(config["trainer"]["precision"]))
     tokens = len(batch["index"]) * config["data"]["window"]
     peak, own = measured_peak(module.network, tokens, device, dtype)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,13 +85,15 @@ class TrainingModule(L.LightningModule):
         return network.to(self.device).eval().requires_grad_(False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        losses = self.losses(batch, Draws(self.setup_.seed, "train", batch["index"], self.device))
+        with mixed(self.trainer.precision, self.device):
+            losses = self.losses(batch, Draws(self.setup_.seed, "train", batch["index"], self.device))
         self.recorded = {name: value.detach() for name, value in losses.items()}
         return losses["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         index = batch["index"]
-        losses = self.losses(batch, Draws(self.setup_.seed, "val", index, self.device, VALIDATION_BATCH))
+        with mixed(self.trainer.precision, self.device):
+            losses = self.losses(batch, Draws(self.setup_.seed, "val", index, self.device, VALIDATION_BATCH))
         # Every rank validates on the same windows: there is nothing to reduce.
         self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=len(index))
 
@@ -139,6 +142,14 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
+
+
+def mixed(precision: Any, device: torch.device) -> AbstractContextManager:
+    """Autocast to bfloat16 where ``precision`` is bf16-mixed.
+
+    Opened inside of what a strategy wraps: DeepSpeed switches off an autocast that is open around its engine.
+    """
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16-mixed" else nullcontext()
 
 
 def manifest_of(config: Mapping[str, Any]) -> DatasetManifest:

@@ -32,6 +32,8 @@ from moda.training.losses import GroupErrors, dimension_weights, weighted_mean
 from moda.training.objectives import Objectives, terms_of
 from moda.training.vae_module import token_mask
 
+CHANCES = 1 + len(GUIDABLE)  # uniform numbers a sample that decide on its conditions: of all together, and of each
+
 
 @dataclass(frozen=True)
 class ConditionDropout:
@@ -55,15 +57,15 @@ class ConditionDropout:
     def never_drops(self, name: str) -> bool:
         return not self.joint and not getattr(self, name)
 
-    def draw(self, draws: Draws, guided: tuple[str, ...]) -> dict[str, torch.Tensor]:
-        """drop_audio, drop_emotion, drop_identity, each (B,) bool."""
-        joint = draws.chance(self.joint)
-        alone = {name: draws.chance(getattr(self, name)) for name in GUIDABLE}
-        return {f"drop_{name}": alone[name] | joint if name in guided else alone[name] for name in GUIDABLE}
+    def conditions(self, chances: torch.Tensor, guided: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        """drop_audio, drop_emotion, drop_identity, each (B,) bool, of (CHANCES, B) uniform numbers."""
+        joint, *alone = chances
+        drops = {name: chance < getattr(self, name) for name, chance in zip(GUIDABLE, alone, strict=True)}
+        return {f"drop_{name}": drop | (joint < self.joint) if name in guided else drop for name, drop in drops.items()}
 
-    def draw_controls(self, draws: Draws, count: int) -> torch.Tensor:
-        """(B, count) bool, which of the controls each sample is not given."""
-        return torch.stack([draws.chance(self.controls) for _ in range(count)], 1)
+    def control_signals(self, chances: torch.Tensor) -> torch.Tensor:
+        """(B, controls) bool, which of them each sample is not given, of (controls, B) uniform numbers."""
+        return (chances < self.controls).T
 
 
 class DiTModule(TrainingModule):
@@ -183,8 +185,8 @@ class DiTModule(TrainingModule):
     def losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
         data, before, valid = self.tokens(batch)  # (B, N, C), (B, P', C), (B, N)
         noise = draws.normal(*data.shape[1:]) * self.alive
-        sigma = draws.times(self.flow.times)
-        drops = self.dropout.draw(draws, self.flow.guided)
+        sigma, chances = draws.times(self.flow.times, beside=CHANCES + self._signals)
+        drops = self.dropout.conditions(chances[:CHANCES], self.flow.guided)
         noisy, velocity = interpolate(data, noise, sigma)
         predicted = self.network(
             noisy,
@@ -195,7 +197,7 @@ class DiTModule(TrainingModule):
             intensity=batch["intensity"],
             previous_motion=before[:, -max(1, self.network.context) :],
             **drops,
-            **self._controls(batch, draws),
+            **self._controls(batch, chances[CHANCES:]),
         )
         squared = (predicted.float() - velocity.float()) ** 2
         if self.terms.target == "data":
@@ -210,12 +212,17 @@ class DiTModule(TrainingModule):
             losses |= {"velocity": losses["loss"], "loss": losses["loss"] + self.objectives.total(terms), **terms}
         return losses
 
-    def _controls(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
+    @property
+    def _signals(self) -> int:
+        """How many controls the network takes."""
+        return len(self.controls.channels) if self.controls else 0
+
+    def _controls(self, batch: Batch, chances: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the controls of the window's own motion are, and which of them this step gives."""
         if self.controls is None:
             return {}
         signals = batch["motion"][:, self.previous :] @ self.control_matrix  # (B, W, K)
-        return {"controls": signals, "drop_controls": self.dropout.draw_controls(draws, len(self.controls.channels))}
+        return {"controls": signals, "drop_controls": self.dropout.control_signals(chances)}
 
     @torch.no_grad()
     def tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

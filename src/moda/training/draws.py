@@ -34,13 +34,17 @@ class Draws:
         """(B, *shape) standard normal float32."""
         return self._draw(lambda g: torch.randn(self.block, *shape, generator=g, device=g.device))
 
-    def chance(self, probability: float) -> torch.Tensor:
-        """(B,) bool, True with ``probability``."""
-        return self._draw(lambda g: torch.rand(self.block, generator=g, device=g.device)) < probability
+    def uniform(self, count: int) -> torch.Tensor:
+        """(count, B) uniform in [0, 1)."""
+        return self._draw(lambda g: torch.rand(count, self.block, generator=g, device=g.device), 1)
 
-    def times(self, sampler: TimeSampler) -> torch.Tensor:
-        """(B,) sigmas of the flow."""
-        return self._draw(lambda g: sampler(self.block, g))
+    def times(self, sampler: TimeSampler, beside: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) sigmas of the flow, and (beside, B) uniform numbers: one draw of a block where both are uniform."""
+        if sampler.normal:
+            return sampler.of(self.normal()), self.uniform(beside)
+        first, *others = self.uniform(1 + beside).split([1, beside])
+        return sampler.of(first[0]), others[0]
 
-    def _draw(self, make: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
-        return torch.cat([make(generator) for generator in self.generators])[self.rows]
+    def _draw(self, make: Callable[[torch.Generator], torch.Tensor], dim: int = 0) -> torch.Tensor:
+        """What each block's generator makes, side by side along ``dim``; this rank's rows of it."""
+        return torch.cat([make(generator) for generator in self.generators], dim).index_select(dim, self.rows)

@@ -12,7 +12,6 @@ from moda.build import build
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch
 from moda.errors import UserError
-from moda.flow.time_sampling import UniformTimes
 from moda.interop.export import Export
 from moda.models.contrast import sync_contrast
 from moda.models.sync_expert import SyncExpert, windows_valid
@@ -74,7 +73,7 @@ class SyncExpertModule(TrainingModule):
     def _places(self, draws: Draws) -> torch.Tensor:
         """(B, K) first frames of windows evenly apart, somewhere in the stream's window."""
         room = self.window - self.network.window - (self.windows - 1) * self.spacing + 1
-        first = (draws.times(UniformTimes(0.0, 1.0)) * room).long().clamp(max=room - 1)
+        first = (draws.uniform(1)[0] * room).long().clamp(max=room - 1)
         return first[:, None] + self.spacing * torch.arange(self.windows, device=first.device)
 
     def reconstruct(self, network: nn.Module, clip: Clip) -> np.ndarray:

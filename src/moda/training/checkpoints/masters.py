@@ -83,11 +83,12 @@ class Masters:
         keys = {name.partition("/")[0] for name in reader.shapes}
         for slot in self.slots:
             piece, state = slot.piece, self.optimizer.state[slot.owner]
+            place = slot.owner.device if _counts_on_device(self.optimizer) else torch.device("cpu")
             for key, name in ((key, f"{key}/{piece.name}") for key in keys):
                 if name not in reader:  # a parameter that had no gradient yet
                     continue
                 if reader.shapes[name] == ():
-                    state[key] = reader.read(name).reshape(())
+                    state[key] = reader.read(name).reshape(()).to(place)
                     continue
                 whole = state.setdefault(key, torch.zeros_like(slot.owner, requires_grad=False))
                 part = whole.reshape(-1).narrow(0, slot.offset, piece.numel)
@@ -126,6 +127,14 @@ class Masters:
         return whole if first else None
 
 
+def _counts_on_device(optimizer: Optimizer) -> bool:
+    """Whether the kernels of an optimizer read its step counter where the parameters are, as fused ones do.
+
+    torch's own ``load_state_dict`` sees to that, which checkpoints in pieces cannot go through.
+    """
+    return any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
+
+
 def replicated(network: nn.Module, optimizer: Optimizer | None) -> Masters:
     """Of a network whose parameters are themselves what the optimizer steps."""
     trained = trained_parameters(network)
@@ -152,8 +161,11 @@ def zero_1_2(network: nn.Module, zero: Any) -> Masters:
     return Masters(slots, zero.optimizer, shapes, zero.update_lp_params, replicated=False, device=device)
 
 
-def zero_3(network: nn.Module, zero: Any, rank: int) -> Masters:
-    """Of a DeepSpeedZeroOptimizer_Stage3: each parameter is padded and cut into one partition a rank."""
+def zero_3(network: nn.Module, zero: Any, rank: int, device: torch.device) -> Masters:
+    """Of a DeepSpeedZeroOptimizer_Stage3: each parameter is padded and cut into one partition a rank.
+
+    device: of this rank, where its collective operations are; ``zero`` itself names the CPU where it offloads to it.
+    """
     trained: dict[str, Any] = dict(trained_parameters(network))
     slots = []
     for name, p in trained.items():
@@ -173,7 +185,7 @@ def zero_3(network: nn.Module, zero: Any, rank: int) -> Masters:
             zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
 
     shapes = {name: tuple(p.ds_shape) for name, p in trained.items()}
-    return Masters(slots, zero.optimizer, shapes, publish, replicated=False, device=zero.device)
+    return Masters(slots, zero.optimizer, shapes, publish, replicated=False, device=device)
 
 
 def trained_parameters(network: nn.Module) -> dict[str, nn.Parameter]:

@@ -1,6 +1,6 @@
 """DeepSpeed ZeRO under Lightning, on GPUs and on CPUs."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import deepspeed
@@ -11,19 +11,17 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import nn
 
 from moda.training.checkpoints.masters import Masters, zero_1_2, zero_3
-from moda.training.distributed.strategies import PieceCheckpoints, Resources
+from moda.training.distributed.resources import Resources
+from moda.training.distributed.strategies import PieceCheckpoints
 
 
 class MixedPrecision(DeepSpeedPrecision):
     """bfloat16 weights and float32 masters by DeepSpeed, bfloat16 products by autocast.
 
-    Lightning's own casts the whole batch, and with it targets and times, to bfloat16. Here the batch
-    stays float32 and autocast chooses, so a step computes what it does without DeepSpeed.
+    Lightning's own casts the whole batch, and with it targets and times, to bfloat16. Here the batch stays float32,
+    and the module opens autocast itself, so a step computes what it does without DeepSpeed. Opened here, around the
+    engine, it would be switched off inside on CUDA (deepspeed/runtime/torch_autocast.py).
     """
-
-    def __init__(self, precision: Any, device_type: str):
-        super().__init__(precision)
-        self.device_type = device_type
 
     def convert_input(self, data: Any) -> Any:
         return data
@@ -33,8 +31,7 @@ class MixedPrecision(DeepSpeedPrecision):
         super().backward(tensor, model, optimizer, *args, scale_wrt_gas=False, **kwargs)
 
     def forward_context(self) -> AbstractContextManager:
-        enabled = self.precision == "bf16-mixed"
-        return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=enabled)
+        return nullcontext()
 
 
 class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
@@ -42,7 +39,7 @@ class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
 
     @classmethod
     def of(cls, resources: Resources, stage: int, offload: str, settings: dict[str, Any]) -> "ZeRO":
-        on_gpu = resources.accelerator == "gpu"
+        on_gpu = resources.on_gpu
         zero: dict[str, Any] = {
             "stage": stage,
             "contiguous_gradients": True,
@@ -63,8 +60,9 @@ class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
         }
         return cls(
             config=config,
-            precision_plugin=MixedPrecision(resources.precision, "cuda" if on_gpu else "cpu"),
+            precision_plugin=MixedPrecision(resources.precision),
             process_group_backend="nccl" if on_gpu else "gloo",
+            timeout=resources.patience,
         )
 
     def setup_environment(self) -> None:
@@ -79,7 +77,7 @@ class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
     def make_masters(self, network: nn.Module) -> Masters:
         zero = self.deepspeed_engine.optimizer
         if isinstance(zero, DeepSpeedZeroOptimizer_Stage3):
-            return zero_3(network, zero, self.global_rank)
+            return zero_3(network, zero, self.global_rank, self.root_device)
         return zero_1_2(network, zero)
 
     def gradient_norm(self) -> torch.Tensor | float | None:

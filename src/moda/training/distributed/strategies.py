@@ -8,7 +8,6 @@ checkpoint can be resumed with every strategy on every number of ranks.
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +19,9 @@ from torch import nn
 from moda.errors import UserError
 from moda.files import read_json, write_json
 from moda.training.checkpoints.masters import Masters, replicated
+from moda.training.distributed.resources import Resources
 
 TRAINER_STATE = "trainer.json"
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What the trainer asks for. devices: processes on each node, or the indices of its devices."""
-
-    accelerator: str
-    devices: int | tuple[int, ...]
-    num_nodes: int
-    precision: str
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Resources":
-        """From the settings under ``trainer``; ``devices: auto`` is every GPU of the node, or one process."""
-        accelerator, devices = settings["accelerator"], settings["devices"]
-        if str(settings["precision"]) not in PRECISIONS:
-            raise UserError(
-                f"trainer.precision={settings['precision']}: must be one of {', '.join(PRECISIONS)}, which keep float32 "
-                "weights for the optimizer and the averages"
-            )
-        if devices == "auto":
-            devices = torch.cuda.device_count() if accelerator == "gpu" else 1
-        devices = tuple(int(index) for index in devices) if isinstance(devices, list | tuple) else int(devices)
-        return cls(accelerator, devices, int(settings["num_nodes"]), str(settings["precision"]))
-
-    @property
-    def processes(self) -> int:
-        count = self.devices if isinstance(self.devices, int) else len(self.devices)
-        return count * self.num_nodes
 
 
 class PieceCheckpoints(Strategy):
@@ -128,8 +98,7 @@ def single(*, resources: Resources) -> Strategy:
         raise UserError(
             f"strategy=single trains in one process, but the trainer asks for {resources.processes}; use strategy=ddp"
         )
-    index = resources.devices[0] if isinstance(resources.devices, tuple) else 0
-    return SingleDevice(torch.device("cuda", index) if resources.accelerator == "gpu" else torch.device("cpu"))
+    return SingleDevice(resources.device(0))
 
 
 def ddp(*, resources: Resources, find_unused_parameters: bool = False) -> Strategy:
@@ -138,7 +107,8 @@ def ddp(*, resources: Resources, find_unused_parameters: bool = False) -> Strate
         find_unused_parameters=find_unused_parameters,
         gradient_as_bucket_view=True,
         static_graph=False,
-        process_group_backend="nccl" if resources.accelerator == "gpu" else "gloo",
+        process_group_backend="nccl" if resources.on_gpu else "gloo",
+        timeout=resources.patience,
     )
 
 
@@ -158,7 +128,7 @@ def deepspeed(*, resources: Resources, stage: int, offload: str = "none", **sett
         raise UserError(
             "strategy=deepspeed_* needs a package that is not installed; run: pip install 'moda[deepspeed]'"
         )
-    if resources.accelerator != "gpu":
+    if not resources.on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when it is imported
     from moda.training.distributed.deepspeed import ZeRO
 

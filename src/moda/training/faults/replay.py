@@ -1,7 +1,7 @@
 """Computing a batch that was kept again: which sample, which tensor, which module is the first to go wrong."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import nn
 
 from moda.data.windows import Batch
 from moda.errors import UserError
-from moda.training.base import TrainingModule, build_module, manifest_of
+from moda.training.base import TrainingModule, build_module, manifest_of, mixed
 from moda.training.checkpoints.consolidate import weights_of
 from moda.training.checkpoints.writer import by_step, damage, step_of
 from moda.training.draws import Draws
@@ -76,7 +76,7 @@ def replay(module: TrainingModule, failure: Failure, batch: Batch) -> BatchResul
         one = {name: value[row : row + 1] for name, value in batch.items()}
         draws = Draws(failure.seed, "train", one["index"], module.device)
         module.zero_grad()
-        with _first_not_finite(module.network) as places, _precision(failure, module.device):
+        with _first_not_finite(module.network) as places, mixed(failure.precision, module.device):
             loss = module.losses(_on(one, module.device), draws)["loss"]
         loss.backward()
         gradients = [p.grad for p in module.network.parameters() if p.grad is not None]
@@ -133,10 +133,6 @@ def _range(value: torch.Tensor) -> tuple[float, float, int]:
     finite = value[torch.isfinite(value)]
     low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 0.0)
     return low, high, value.numel() - finite.numel()
-
-
-def _precision(failure: Failure, device: torch.device) -> Any:
-    return torch.autocast(device.type, torch.bfloat16) if failure.precision == "bf16-mixed" else nullcontext()
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:
