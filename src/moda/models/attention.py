@@ -16,12 +16,9 @@ COMMON_QUERY = 2.5
 LOCAL_GAIN = 1.4
 
 
-def rms_norm(x: torch.Tensor, gain: torch.Tensor | None = None) -> torch.Tensor:
-    """``x`` (..., width) at unit RMS, times ``gain`` (width,), in the dtype of ``x``.
-
-    A gain of another dtype would take torch's path of five kernels instead of one, and widen what follows.
-    """
-    return F.rms_norm(x, x.shape[-1:], None if gain is None else gain.to(x.dtype), NORM_EPS)
+def rms_norm(x: torch.Tensor) -> torch.Tensor:
+    """``x`` (..., width) at unit RMS. Autocast computes it in float32 on GPUs, in one kernel."""
+    return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
 class QKNorm(nn.Module):
@@ -35,7 +32,7 @@ class QKNorm(nn.Module):
     def forward(self, qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, n, 3 width) to queries and keys (2, B, n, heads, head_dim) and values (B, n, heads, head_dim)."""
         qkv = qkv.unflatten(-1, (3, heads, -1)).movedim(2, 0)
-        gains = torch.stack([self.query.weight, self.key.weight]).to(qkv.dtype)
+        gains = torch.stack([self.query.weight, self.key.weight])
         return rms_norm(qkv[:2]) * gains[:, None, None, None], qkv[2]
 
     @torch.no_grad()
@@ -60,9 +57,8 @@ def joint_attention(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], rotation
     rotation: (sum n_g, head_dim / 2, 2), of the tokens of all groups. Returns (B, n_g, width) for each.
     """
     lengths = [values.shape[1] for _, values in parts]
-    queries_keys, values = (
-        tensors[0] if len(parts) == 1 else torch.cat(tensors, -3) for tensors in zip(*parts, strict=True)
-    )
-    q, k = rotate(queries_keys, rotation).transpose(2, 3).unbind()  # (B, heads, sum n_g, head_dim)
+    queries_keys, values = parts[0] if len(parts) == 1 else (torch.cat(t, -3) for t in zip(*parts, strict=True))
+    q, k = rotate(queries_keys, rotation).type_as(values).transpose(2, 3)  # (B, heads, sum n_g, head_dim) each
     out = F.scaled_dot_product_attention(q, k, values.transpose(1, 2)).transpose(1, 2).flatten(2)
-    return list(out.split(lengths, 1))
+    # contiguous parts: linear layers take others in three kernels instead of one
+    return [out] if len(parts) == 1 else list(torch.split_with_sizes_copy(out, lengths, 1))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from moda.models.attention import NORM_EPS, rms_norm
+from moda.models.attention import NORM_EPS
 
 
 def timestep_sinusoid(timestep: torch.Tensor, dim: int = 256, max_period: float = 10_000.0) -> torch.Tensor:
@@ -64,7 +64,7 @@ class AudioEmbedder(nn.Module):
         else:
             weights = self.layer_scores.float().softmax(0).to(audio.dtype)
             features = (weights[:, None] * audio).sum(2)
-        return rms_norm(self.mlp(features), self.norm.weight)
+        return self.norm(self.mlp(features))
 
 
 class NullToken(nn.Module):

@@ -22,7 +22,7 @@ def rope_rotation(positions: torch.Tensor, head_dim: int, theta: float) -> torch
 
 
 def rotate(x: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Turn the channel pairs of ``x`` (..., n, heads, head_dim) by ``rotation`` (n, head_dim / 2, 2); keeps the dtype.
+    """Turn the channel pairs of ``x`` (..., n, heads, head_dim) by ``rotation`` (n, head_dim / 2, 2), in float32.
 
     One complex product; inside a compiled graph, where inductor has no complex numbers, the same in real ones.
     """
@@ -32,7 +32,7 @@ def rotate(x: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1)
     else:
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
-    return turned.flatten(-2).type_as(x)
+    return turned.flatten(-2)
 
 
 class RotaryAngles:
