@@ -127,9 +127,11 @@ def _variables(job: Job) -> list[str]:
     # get time to end by themselves: killed at once, they could not finish saving, nor keep their status.
     common = (f"--cpus-per-task={settings.cpus_per_task}", "--kill-on-bad-exit=0", f"--wait={settings.wait}")
     label = ("--label",) if settings.world_size > 1 else ()
+    # every task sees all GPUs of its node, as Lightning and NCCL want it, whatever the site binds by default
+    bind = ("--gpu-bind=none",) if gpus else ()
     python = settings.python or ("python3" if settings.container.image else sys.executable)
     arrays = {
-        "srun": ("srun", *label, *common, *inside.srun, *inside.prefix),
+        "srun": ("srun", *label, *common, *bind, *inside.srun, *inside.prefix),
         "command": (python, "-m", "moda.cli.main", *job.argv),
     }
     if job.array and job.phases:

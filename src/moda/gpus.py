@@ -44,17 +44,17 @@ class Gpu:
     free: int
 
     @property
-    def is_slice(self) -> bool:
-        """Whether it is a part of a card (MIG)."""
-        return " MIG " in f" {self.name} "
-
-    @property
     def has_bfloat16(self) -> bool:
         """Whether its tensor cores multiply bfloat16: Ampere and later."""
         return self.capability >= (8, 0)
 
     def __str__(self) -> str:
         return f"GPU {self.index} ({self.name}, compute capability {_dotted(self.capability)})"
+
+
+def is_slice(name: str) -> bool:
+    """Whether a device of this name is a part of a card (MIG)."""
+    return "MIG" in name.split()
 
 
 def stack() -> Stack:
@@ -102,7 +102,7 @@ def require_fit(gpu: Gpu, precision: str, processes: int) -> None:
             f"{gpu} has no bfloat16, which begins with compute capability 8.0; give trainer.precision=32-true, or "
             "trainer.precision=16-mixed optimizer.fused=false"
         )
-    if gpu.is_slice and processes > 1:
+    if is_slice(gpu.name) and processes > 1:
         raise UserError(
             f"{gpu} is a slice of a card (MIG), and NCCL joins no slices; train on one with trainer.devices=1 "
             "strategy=single, or on whole cards"

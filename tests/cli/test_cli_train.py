@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from training_support import small_overrides
 
 from moda.cli import train
@@ -48,3 +49,11 @@ def test_the_ranks_of_a_run_of_a_multirun_train_in_its_place(
     composed = [compose("train", overrides) for overrides in started]
     assert [config.run_dir for config in composed] == ["runs/it's", "runs/it's-seed-1", "runs/it's-seed-2"]
     assert [config.seed for config in composed] == [3, 1, 2]
+
+
+def test_a_training_on_gpus_where_there_are_none_is_refused_before_anything_is_read(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for more in ([], ["trainer.devices=1"], ["trainer.devices=8", "strategy=ddp"], ["trainer.accelerator=cuda"]):
+        assert main(["train", "task=dit", "data.path=/nowhere", "trainer=gpu", *more]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("moda train: error: torch sees no GPU: ") and "trainer=cpu" in line

@@ -72,7 +72,7 @@ def test_collate_stacks(tiny_dataset: Path) -> None:
     statistics = DatasetManifest.load(tiny_dataset).statistics
     batch = collate([cut_window(clip, 0, 8, 1, statistics) for clip in clips])
     assert batch["motion"].shape == (3, 9, 59) and batch["motion"].dtype == torch.float32
-    assert batch["valid"].dtype == torch.bool and batch["audio"].dtype == torch.float32
+    assert batch["valid"].dtype == torch.bool and batch["audio"].dtype == torch.float16
     assert batch["key"] == [clip.key for clip in clips]
     # the first clip's emotion is unknown: the null class
     assert batch["emotion"].tolist() == [len(EMOTIONS), 1, 2] and batch["start"].dtype == torch.long

@@ -9,7 +9,8 @@ from torch import nn
 from moda.errors import UserError
 from moda.models.diagonal_decoder import DiagonalDecoder
 from moda.models.mmdit import MMDiT
-from moda.training.compilation import compile_blocks, recompute_blocks
+from moda.training import compilation
+from moda.training.compilation import compile_blocks, prepare_blocks, recompute_blocks, why_not_compiled
 
 STAGES = [
     {"depth": 1, "groups": [["motion"], ["audio"], ["emotion"], ["identity"]]},
@@ -68,8 +69,30 @@ def test_a_network_without_blocks_is_refused() -> None:
         compile_blocks(nn.Linear(1, 1))
     with pytest.raises(UserError, match="compile=true: the blocks of a DiagonalDecoder cannot be compiled"):
         compile_blocks(DiagonalDecoder(5, 1, 6, 4, width=16, heads=2, depth=1))
-    with pytest.raises(UserError, match="compile=true is not supported with strategy=deepspeed_3"):
+    with pytest.raises(UserError, match="compile=true: not supported with strategy=deepspeed_3"):
         compile_blocks(network(), stage=3)
+
+
+def test_auto_compiles_on_gpus_what_can_be_compiled(monkeypatch) -> None:
+    monkeypatch.setattr(compilation.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("CC", "gcc")
+    assert why_not_compiled(network(), 2, "gpu") is None
+    assert "CPU" in why_not_compiled(network(), 2, "cpu")
+    assert "deepspeed_3" in why_not_compiled(network(), 3, "gpu")
+    assert "no blocks" in why_not_compiled(nn.Linear(1, 1), 0, "gpu")
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
+    assert "C compiler" in why_not_compiled(network(), 0, "gpu")
+    config = {"strategy": {}, "trainer": {"accelerator": "gpu"}, "recompute": False}
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(compilation, "compile_blocks", lambda network, stage: compiled.append(network))
+    prepare_blocks(network(), {**config, "compile": "auto"})
+    assert not compiled
+    monkeypatch.setenv("CC", "gcc")
+    prepare_blocks(network(), {**config, "compile": "auto"})
+    assert len(compiled) == 1
+    with pytest.raises(UserError, match="compile=yes: must be true, false or auto"):
+        prepare_blocks(network(), {**config, "compile": "yes"})
 
 
 def test_blocks_are_computed_again_where_that_is_possible() -> None:

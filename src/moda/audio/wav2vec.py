@@ -13,7 +13,7 @@ from torch import nn
 from moda.audio.checkpoint import load_checkpoint
 from moda.audio.encoder import frames_of
 from moda.audio.windows import in_windows
-from moda.devices import resolve_device
+from moda.devices import exact_float32, resolve_device
 from moda.errors import UserError
 
 _FPS = 25
@@ -79,6 +79,10 @@ class Wav2VecEncoder:
         rows = frames_of(len(waveform)) if num_frames is None else num_frames
         if rows == 0:
             return np.zeros((0, self.num_layers, self.dim), np.float32)
+        with exact_float32(self._model.device):  # a data set's features are the same, whatever computed them
+            return self._encode(waveform, rows)
+
+    def _encode(self, waveform: np.ndarray, rows: int) -> np.ndarray:
         features = self._convolved(self._prepared(waveform), 2 * rows)  # (2 T, channels)
         if self._presample:
             features = features[::2]

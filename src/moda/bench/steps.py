@@ -1,6 +1,5 @@
 """The same training steps three ways: a bare loop, Lightning, Lightning with the real loader."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +19,10 @@ from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
 from moda.data.share import Share
 from moda.data.windows import Batch
-from moda.training.base import TrainingModule, build_module, mixed
+from moda.training.base import TrainingModule, build_module, mixed, on_device
 from moda.training.checkpoints.ema import EMA
 from moda.training.compilation import prepare_blocks
+from moda.training.distributed.rendezvous import local_rank
 from moda.training.distributed.resources import Resources
 from moda.training.draws import Draws
 from moda.training.faults.consensus import Consensus
@@ -101,7 +101,7 @@ def bare(bench: Bench) -> Timing:
     device, rank = _device(bench)
     module.to(device)
     module.on_fit_start()
-    batch = module.transfer_batch_to_device(bench.batch(module, rank), device, 0)
+    batch = on_device(bench.batch(module, rank), device)
     step = _bare_step(bench, module, batch, device)
     for _ in range(bench.warmup):
         step()
@@ -205,17 +205,12 @@ def _device(bench: Bench) -> tuple[torch.device, int]:
     return device, rank
 
 
-def local_rank() -> int:
-    """Rank of this process on its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def _fit(bench: Bench, module: TrainingModule, data: L.LightningDataModule) -> Timing:
     total = bench.warmup + bench.steps
     settings = {**bench.config["trainer"], "max_steps": total, "val_check_interval": None, "limit_val_batches": 0}
     config = {**bench.config, "trainer": settings}
     watch = _Stopwatch(bench.warmup, total)
-    consensus = Consensus(("signal", *FLAGS))
+    consensus = Consensus(("signal", *FLAGS), bench.resources.patience)
     with tempfile.TemporaryDirectory(prefix="moda-bench-") as name:
         folder = Path(name)
         callbacks = [
@@ -262,9 +257,8 @@ class _CachedData(L.LightningDataModule):
         self.bench, self.module = bench, module
 
     def train_dataloader(self) -> DataLoader:
-        batch = self.bench.batch(self.module, local_rank())
-        device = self.module.device
-        return DataLoader(_Repeat(self.module.transfer_batch_to_device(batch, device, 0)), batch_size=None)
+        batch = on_device(self.bench.batch(self.module, local_rank()), self.module.device)
+        return DataLoader(_Repeat(batch), batch_size=None)
 
 
 class _Repeat(IterableDataset):

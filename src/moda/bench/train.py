@@ -16,11 +16,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from moda.bench.steps import WAYS, Bench, bare, local_rank
+from moda.bench.steps import WAYS, Bench, bare
 from moda.files import read_json, write_json
-from moda.training.base import manifest_of
+from moda.training.base import manifest_of, on_device
 from moda.training.compilation import STAGES
 from moda.training.distributed.launch import run_ranks
+from moda.training.distributed.rendezvous import local_rank
 from moda.training.distributed.resources import Resources
 from moda.training.faults.stop_signals import stop_signals
 from moda.training.run import quiet
@@ -76,8 +77,8 @@ def measure(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     trial = Bench(config, manifest, steps=2, warmup=1)
     steps = _agreed(min(max(round(options.seconds / bare(trial).seconds), FEWEST), MOST))
     module = trial.module()
-    batch = trial.batch(module, local_rank())
     device = trial.resources.device(local_rank())
+    batch = on_device(trial.batch(module, local_rank()), device)
     dtype = dtype_of(str(config["trainer"]["precision"]))
     tokens = len(batch["index"]) * config["data"]["window"]
     peak, own = measured_peak(module.network, tokens, device, dtype)

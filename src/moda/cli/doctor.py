@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import importlib.util
 import os
 import platform
+import resource
 import shutil
 import sys
 import tempfile
@@ -47,6 +49,10 @@ CODECS: tuple[tuple[str, Literal["r", "w"]], ...] = (
     ("mp3float", "r"),
 )
 _LITTLE_SPACE = 5e9  # bytes; the demo needs about one
+_LITTLE_SHARED = 1e9  # bytes
+_FEW_FILES = 1024
+SHARED = Path("/dev/shm")
+COMPILERS = ("gcc", "cc", "clang")
 
 
 class Finding(NamedTuple):
@@ -85,6 +91,8 @@ def examine() -> Iterator[Finding]:
     yield from map(_extra_module, EXTRA_MODULES)
     yield from _codecs()
     yield _processor()
+    yield from _gpus()
+    yield from _limits()
     yield from map(_weight, REGISTRY)
     yield _cache()
     yield _disk()
@@ -138,15 +146,62 @@ def _codecs() -> Iterator[Finding]:
 
 def _processor() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    detail = f"{cores} CPU core(s)"
+    return Finding("processor", "ok", f"{cores} CPU core(s)")
+
+
+def _gpus() -> Iterator[Finding]:
+    """torch, CUDA and driver, then every device and what its training needs."""
     try:
         import torch
+
+        from moda import gpus
     except ImportError:
-        return Finding("processor", "ok", detail)
-    if not torch.cuda.is_available():
-        return Finding("processor", "ok", f"{detail}, no GPU that torch {torch.__version__} can use")
-    names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    return Finding("processor", "ok", f"{detail}, {names}")
+        return  # already reported
+    found = gpus.stack()
+    try:
+        gpus.require_gpus()
+    except UserError as error:  # no fault where there is no GPU to be used
+        usable = found.driver is None and found.build is None
+        yield Finding("GPU", "ok" if usable else "missing", str(found) if usable else str(error))
+        return
+    yield Finding("GPU", "ok", f"{found}; torch is compiled for {', '.join(torch.cuda.get_arch_list())}")
+    for index in range(torch.cuda.device_count()):
+        yield _gpu(index)
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None
+    yield Finding("NCCL", "ok" if nccl else "missing", nccl or "this torch cannot train on several GPUs")
+    flash = torch.backends.cuda.is_flash_attention_available()
+    yield Finding(
+        "flash attention", "ok" if flash else "missing", "inside torch" if flash else "attention will be slower"
+    )
+    triton = importlib.util.find_spec("triton") and any(map(shutil.which, COMPILERS))
+    needs = "compile=true needs triton and a C compiler"
+    yield Finding("compiling", "ok" if triton else "missing", "triton and a C compiler" if triton else needs)
+
+
+def _gpu(index: int) -> Finding:
+    from moda import gpus
+
+    try:
+        gpu = gpus.open_gpu(index)
+        gpus.require_fit(gpu, "bf16-mixed", 1)
+    except UserError as error:
+        return Finding(f"GPU {index}", "missing", str(error))
+    slice_of_card = "; a slice of a card (MIG): alone, without NCCL" if gpus.is_slice(gpu.name) else ""
+    memory = f"{gpu.free / 2**30:.1f} of {gpu.total / 2**30:.1f} GiB free"
+    return Finding(f"GPU {index}", "ok", f"{gpu}, bfloat16, {memory}{slice_of_card}")
+
+
+def _limits() -> Iterator[Finding]:
+    """What readers of data need of this machine beside memory."""
+    if SHARED.is_dir():
+        free = shutil.disk_usage(SHARED).free
+        state = "ok" if free > _LITTLE_SHARED else "missing"
+        advice = "" if state == "ok" else "; data.num_workers needs more (docker run --shm-size=8g)"
+        yield Finding(str(SHARED), state, f"{free / 1e9:.2g} GB free for batches of reader processes{advice}")
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    state = "ok" if files >= _FEW_FILES else "missing"
+    advice = "" if state == "ok" else f"; readers and shards need more: ulimit -n {min(most, 65536)}"
+    yield Finding("open files", state, f"{files} at once{advice}")
 
 
 def _weight(name: str) -> Finding:

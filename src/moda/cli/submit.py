@@ -131,7 +131,8 @@ def _check_data(config: dict[str, Any], settings: JobSettings) -> None:
         return
     if data["mode"] == "ordered":
         sizes = tuple(shard.num_samples for shard in manifest.shards if shard.split == "train")
-        require_enough_shards(sizes, "train", ranks, data["num_workers"])
+        readers = 0 if data["num_workers"] == "auto" else data["num_workers"]
+        require_enough_shards(sizes, "train", ranks, readers)
 
 
 @cache

@@ -8,6 +8,8 @@ from torch.utils.data import get_worker_info
 
 from moda.errors import UserError
 
+MOST_READERS = 8  # a rank, where nobody says how many
+
 
 @dataclass(frozen=True)
 class Share:
@@ -46,6 +48,11 @@ def micro_batch_size(batch_size: int, world_size: int, accumulate: int) -> int:
             f"micro-batches (trainer.accumulate_grad_batches); take data.batch_size={nearest}"
         )
     return batch_size // parts
+
+
+def readers_that_fit(shards: int, ranks: int, cores: int) -> int:
+    """Reader processes a rank that ``shards`` shards and its share of ``cores`` cores allow, at most ``MOST_READERS``."""
+    return max(0, min(MOST_READERS, cores - 1, shards // ranks))
 
 
 def require_enough_shards(sizes: tuple[int, ...], split: str, world_size: int, num_workers: int) -> None:

@@ -15,6 +15,8 @@ from moda.motion.statistics import MotionStatistics
 
 Window = dict[str, Any]
 
+KEPT = {np.dtype(bool): torch.bool, np.dtype(np.float16): torch.float16}  # types that a batch has as well
+
 
 def hashed_seed(*parts: object) -> int:
     """A 64-bit number that depends on every part and on nothing else (no process, no hash salt)."""
@@ -67,16 +69,16 @@ def cut_window(
 
 
 def collate(windows: Sequence[Window]) -> Batch:
-    """Stack windows: arrays to tensors (B, ...), float32 or bool, numbers to (B,) long, keys to a list."""
+    """Stack windows: arrays to tensors (B, ...), bool, float16 as stored or float32, numbers to (B,) long, keys to a list.
+
+    Sound stays float16, half as much to hand over and to send to a GPU; ``moda.training.base.on_device`` widens it.
+    """
     columns = {name: [window[name] for window in windows] for name in windows[0]}
     batch = allocate({name: wanted for name, values in columns.items() if (wanted := _wanted(values))})
     for name, tensor in batch.items():
         values = columns[name]
         if not isinstance(values[0], np.ndarray):
             tensor.copy_(torch.tensor(values))
-        elif values[0].dtype == np.float16:  # torch converts these ten times as fast as numpy
-            for row, value in zip(tensor.unbind(), values, strict=True):
-                row.copy_(torch.from_numpy(value))
         else:
             np.stack(values, out=tensor.numpy(), casting="same_kind")
     return columns | batch
@@ -88,5 +90,5 @@ def _wanted(values: Sequence[Any]) -> tuple[Sequence[int], torch.dtype] | None:
     if isinstance(first, str):
         return None
     if isinstance(first, np.ndarray):
-        return (len(values), *first.shape), torch.bool if first.dtype == bool else torch.float32
+        return (len(values), *first.shape), KEPT.get(first.dtype, torch.float32)
     return (len(values),), torch.long

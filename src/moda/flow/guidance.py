@@ -79,7 +79,7 @@ def _interval(ends: Sequence[float]) -> tuple[float, float]:
 
 
 def guide(velocity: BranchVelocity, guidance: Guidance) -> Velocity:
-    """The guided field. With an interval, each evaluation waits for the device to say what sigma is."""
+    """The guided field."""
     branches, steps = guidance.branches, guidance.steps
     low, high = guidance.interval
     always = guidance.interval == WHOLE

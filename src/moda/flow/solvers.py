@@ -11,7 +11,7 @@ import torch
 from moda.errors import UserError
 from moda.flow.path import cosine_sigma, shift_sigma
 
-# velocity(x (B, ...), sigma () float32) -> (B, ...)
+# velocity(x (B, ...), sigma () float32 on the CPU) -> (B, ...)
 Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Solver = Callable[[Velocity, torch.Tensor, torch.Tensor], torch.Tensor]
 Grid = Callable[[int], torch.Tensor]
@@ -46,14 +46,14 @@ def cosine_grid(steps: int, offset: float = 0.008) -> torch.Tensor:
 
 def euler(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
     """First order, one evaluation a step."""
-    for now, then in _steps(sigmas, x):
+    for now, then in _steps(sigmas):
         x = x + (then - now) * velocity(x, now)
     return x
 
 
 def midpoint(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
     """Second order, two evaluations a step; the last one lies above sigma 0."""
-    for now, then in _steps(sigmas, x):
+    for now, then in _steps(sigmas):
         half = (now + then) / 2
         x = x + (then - now) * velocity(x + (half - now) * velocity(x, now), half)
     return x
@@ -61,7 +61,7 @@ def midpoint(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch
 
 def heun(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
     """Second order, two evaluations a step; the last one lies at sigma 0."""
-    for now, then in _steps(sigmas, x):
+    for now, then in _steps(sigmas):
         slope = velocity(x, now)
         x = x + (then - now) * (slope + velocity(x + (then - now) * slope, then)) / 2
     return x
@@ -78,7 +78,7 @@ def adams_bashforth(velocity: Velocity, x: torch.Tensor, sigmas: torch.Tensor, o
         raise UserError(f"flow.solver.order={order}: at least 2; order 1 is euler")
     times = sigmas.double().cpu().tolist()
     past: deque[torch.Tensor] = deque(maxlen=order)
-    for k, (now, then) in enumerate(_steps(sigmas, x)):
+    for k, (now, then) in enumerate(_steps(sigmas)):
         past.append(velocity(x, now))
         if k == 0 and order > 2:
             slope = (past[0] + velocity(x + (then - now) * past[0], then)) / 2
@@ -113,8 +113,9 @@ def solver_of(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def _steps(sigmas: torch.Tensor, x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return list(pairwise(sigmas.to(x.device)))
+def _steps(sigmas: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Neighbours among the sigmas, as numbers on the CPU: a GPU takes them along, and nobody has to wait to read them."""
+    return list(pairwise(sigmas.cpu()))
 
 
 def _check_steps(steps: int) -> None:

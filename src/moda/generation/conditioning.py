@@ -65,7 +65,8 @@ class WindowConditions:
 
         def velocity(x: torch.Tensor, sigma: torch.Tensor, branches: Branches) -> tuple[torch.Tensor, ...]:
             many = torch.cat([x] * len(branches))
-            answer = self.network(many, timestep_of(sigma).expand(len(many)), **shown(branches)) * alive
+            timestep = torch.full((len(many),), float(timestep_of(sigma)), device=device)
+            answer = self.network(many, timestep, **shown(branches)) * alive
             return answer.chunk(len(branches))
 
         return velocity

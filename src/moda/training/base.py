@@ -21,7 +21,7 @@ from moda.interop.compatibility import MotionIdentity
 from moda.interop.export import Export
 from moda.training.draws import Draws
 
-ON_CPU = ("index", "start", "key")  # entries of a batch that name samples
+ON_CPU = ("index", "start", "key")  # entries of a batch that name samples, which nothing on a device looks at
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,7 @@ class TrainingModule(L.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=len(index))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """All but the samples' places, which only the CPU looks at."""
-        tensors = {name: value for name, value in batch.items() if name not in ON_CPU}
-        return {**batch, **super().transfer_batch_to_device(tensors, device, dataloader_idx)}
+        return on_device(batch, device)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -142,6 +140,18 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """``batch`` on ``device``, its sound widened to float32 there; the samples' places stay on the CPU.
+
+    From pinned memory it is sent while the device computes.
+    """
+    sent = {
+        name: value if name in ON_CPU or not torch.is_tensor(value) else value.to(device, non_blocking=True)
+        for name, value in batch.items()
+    }
+    return {name: v.float() if torch.is_tensor(v) and v.dtype == torch.float16 else v for name, v in sent.items()}
 
 
 def mixed(precision: Any, device: torch.device) -> AbstractContextManager:

@@ -14,6 +14,7 @@ from moda.checks import is_number
 from moda.data.schema import EMOTIONS
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch, hashed_seed
+from moda.devices import exact_float32
 from moda.errors import UserError
 from moda.files import sha256_of
 from moda.flow.path import data_estimate, interpolate, timestep_of
@@ -231,7 +232,7 @@ class DiTModule(TrainingModule):
         stride = 1
         if self.vae is not None:
             stride = self.vae.stride
-            with torch.autocast(motion.device.type, enabled=False):  # targets stay exact
+            with torch.autocast(motion.device.type, enabled=False), exact_float32(motion.device):  # targets stay exact
                 motion = self.vae.normalize(self.vae.encode(motion)[0])
             valid = token_mask(valid, stride)
         motion = motion * self.alive

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,9 +16,12 @@ from moda.build import build
 from moda.data.bad_samples import LOG_NAME, BadSampleLog
 from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
+from moda.data.share import readers_that_fit
+from moda.data.shared_memory import bytes_ahead, require_shared_memory, window_bytes
 from moda.data.workers import user_error_of
 from moda.errors import UserError
 from moda.files import read_json
+from moda.gpus import out_of_memory
 from moda.interop.compatibility import MotionIdentity, require_match
 from moda.interop.export import EXPORT_NAME, write_export
 from moda.training.base import TrainingModule, build_module, manifest_of
@@ -26,7 +30,8 @@ from moda.training.checkpoints.ema import EMA
 from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, by_step, newest_complete, step_of
 from moda.training.compilation import prepare_blocks
 from moda.training.distributed.launch import lost_rank
-from moda.training.distributed.strategies import Resources
+from moda.training.distributed.rendezvous import local_rank, meet
+from moda.training.distributed.resources import Resources, cores_of_rank
 from moda.training.faults.consensus import Consensus
 from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
 from moda.training.faults.preemption import Preemption
@@ -49,21 +54,34 @@ def train(config: Config) -> Path:
     """
     quiet()
     with stop_signals.taking(config["preemption"]["signals"]):
-        return _train(config)
+        resources = Resources.of(config["trainer"], config["watchdog"])
+        resources.require_fit(local_rank())
+        meet(resources)
+        return _train(config, resources)
 
 
-def _train(config: Config) -> Path:
+def _train(config: Config, resources: Resources) -> Path:
+    _set_products(config["matmul_precision"], resources)
     manifest = manifest_of(config)
     L.seed_everything(config["seed"], verbose=False)  # initial weights
     module = build_module(config, manifest)
     prepare_blocks(module.network, config)
-    data = _data(config, module, manifest)
+    data = _data(config, module, manifest, resources)
     with open_run(config["run_dir"], config) as run_dir:
-        _enter(config, module, data, run_dir)
+        _enter(config, module, data, run_dir, resources)
     return run_dir
 
 
-def _enter(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path) -> None:
+def _set_products(precision: str, resources: Resources) -> None:
+    if precision not in ("highest", "high"):
+        raise UserError(f"matmul_precision={precision}: must be highest (float32) or high (TF32)")
+    if resources.on_gpu:
+        torch.set_float32_matmul_precision(precision)
+    elif precision != "highest":
+        raise UserError(f"matmul_precision={precision} does nothing on a CPU; leave it out")
+
+
+def _enter(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, resources: Resources) -> None:
     """Go on where the run stands, which nobody else is training."""
     steps = config["trainer"]["max_steps"]
     checkpoint = _checkpoint(run_dir / "checkpoints")
@@ -73,22 +91,41 @@ def _enter(config: Config, module: TrainingModule, data: ShardDataModule, run_di
     if _exported(run_dir) >= steps:
         say(f"{run_dir} is already trained to step {_exported(run_dir)}; for another run give name=...")
         return
-    _fit(config, module, data, run_dir, checkpoint)
+    _fit(config, module, data, run_dir, checkpoint, resources)
     _say_result(run_dir)
 
 
-def _data(config: Config, module: TrainingModule, manifest: DatasetManifest) -> ShardDataModule:
+def _data(config: Config, module: TrainingModule, manifest: DatasetManifest, resources: Resources) -> ShardDataModule:
+    """The data module, refused before a start where layout, shards or shared memory do not allow it."""
     report = BadSampleLog(Path(config["run_dir"]) / LOG_NAME)
     cut = {"previous": module.previous, "reference_scale": module.reference_scale}
-    data = ShardDataModule(**config["data"], **cut, seed=config["seed"], manifest=manifest, report=report)
-    settings = config["trainer"]
-    data.micro_batch(Resources.of(settings).processes, settings["accumulate_grad_batches"])  # refused before a start
+    settings = {**config["data"], "num_workers": _readers(config["data"], manifest, resources)}
+    data = ShardDataModule(**settings, **cut, seed=config["seed"], manifest=manifest, report=report)
+    batch = data.micro_batch(resources.processes, config["trainer"]["accumulate_grad_batches"])
+    if data.num_workers:
+        window = window_bytes(manifest, data.window, data.previous)
+        ahead = bytes_ahead(window, batch, data.num_workers, data.prefetch_factor)
+        require_shared_memory(ahead * resources.local_processes, data.num_workers)
     return data
 
 
-def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir: Path, checkpoint: Path | None) -> None:
+def _readers(settings: Mapping[str, Any], manifest: DatasetManifest, resources: Resources) -> int:
+    """Reader processes of a rank; ``auto`` is what its cores and the shards allow, and none on a CPU, which has to train."""
+    if settings["num_workers"] != "auto":
+        return settings["num_workers"]
+    shards = sum(shard.split == settings["split"] for shard in manifest.shards)
+    return readers_that_fit(shards, resources.processes, cores_of_rank(resources)) if resources.on_gpu else 0
+
+
+def _fit(
+    config: Config,
+    module: TrainingModule,
+    data: ShardDataModule,
+    run_dir: Path,
+    checkpoint: Path | None,
+    resources: Resources,
+) -> None:
     done = step_of(checkpoint) if checkpoint else 0
-    resources = Resources.of(config["trainer"])
     start = RunStart(run_dir, config["name"], done, config, data.manifest, resources.processes)
     trainer = _trainer(config, module, data, start, resources)
     if trainer.is_global_zero:
@@ -100,10 +137,11 @@ def _fit(config: Config, module: TrainingModule, data: ShardDataModule, run_dir:
     try:
         trainer.fit(module, data, ckpt_path=checkpoint)
     except RuntimeError as error:  # torch's signal handler reports a dead reader wherever training stands
+        memory = out_of_memory(error)
         line = user_error_of(error) or lost_rank(error, trainer.global_rank, trainer.global_step)
-        if line is None:
+        if memory is None and line is None:
             raise
-        raise line from error
+        raise line or UserError(memory) from error
     except SystemExit:  # how Lightning ends after an interrupt
         raise KeyboardInterrupt from None
     finally:
@@ -117,7 +155,7 @@ def _trainer(
     run_dir = start.run_dir
     recorder = StepRecorder()
     ema = EMA(**config["ema"])
-    consensus = Consensus(("signal", *FLAGS))
+    consensus = Consensus(("signal", *FLAGS), resources.patience)
     guard = NonFiniteGuard(run_dir / "failures", consensus, config["seed"], run_dir / "checkpoints")
     if config["preview"]["every"] and not module.makes_motion:
         raise UserError(
@@ -151,7 +189,7 @@ def make_trainer(
     config: Config, resources: Resources, run_dir: Path, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
     """A Lightning trainer with the settings of ``config``, and nothing of its own that these callbacks do better."""
-    settings = dict(config["trainer"])
+    settings = {**config["trainer"], "accelerator": resources.accelerator, "devices": resources.lightning_devices}
     if settings["val_check_interval"]:  # ours is in steps, Lightning's in micro-batches
         settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     return L.Trainer(

@@ -12,6 +12,7 @@ from moda.build import build
 from moda.checks import is_weight
 from moda.data.shards import Clip, FeatureShards
 from moda.data.windows import Batch
+from moda.devices import exact_float32
 from moda.errors import UserError
 from moda.interop.export import Export
 from moda.models.bottlenecks import FiniteScalarQuantizer
@@ -133,7 +134,8 @@ def fill_latent_statistics(vae: MotionVAE, clips: Iterable[torch.Tensor]) -> Non
     count = 0
     total = squares = torch.zeros(vae.latent_dim, dtype=torch.float64)
     for clip in clips:
-        latent = vae.encode(clip[None])[0][0].cpu().double()  # (T / stride, Z)
+        with exact_float32(clip.device):
+            latent = vae.encode(clip[None])[0][0].cpu().double()  # (T / stride, Z)
         count, total, squares = count + len(latent), total + latent.sum(0), squares + (latent**2).sum(0)
     if count < 2:
         raise UserError("no clip of the train split is as long as two latents; prepare longer clips")

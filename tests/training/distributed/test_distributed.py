@@ -183,6 +183,30 @@ def test_bfloat16_under_zero_computes_what_it_does_in_one_process(
     assert applied_norm(sharded) == pytest.approx(CLIP, rel=1e-2)  # of gradients in bfloat16
 
 
+# torch answers for CUDA where nothing is said; here it answers for the device of this training, as on a GPU
+AS_ON_A_GPU = """
+import sys, torch
+asked = torch.is_autocast_enabled
+torch.is_autocast_enabled = lambda device="cpu": asked(device)
+from moda.cli.main import main
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_deepspeed_leaves_autocast_on_where_it_can_see_it(dataset: Path, tmp_path: Path) -> None:
+    settings = (
+        "strategy=deepspeed_2",
+        "trainer.precision=bf16-mixed",
+        "trainer.max_steps=2",
+        f"run_dir={tmp_path}/run",
+    )
+    command = [sys.executable, "-c", AS_ON_A_GPU, *small_overrides("motion_vae", dataset, *settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert len(pieces(tmp_path / "run", "weights", step=2)) > 0
+
+
 def test_one_process_strategy_with_two_devices_is_refused(configure) -> None:
     with pytest.raises(UserError, match="strategy=single trains in one process.*use strategy=ddp"):
         train(configure("motion_vae", "run", "trainer.devices=2"))

@@ -19,6 +19,7 @@ from moda.codec.liveportrait.keypoints import KEYPOINTS, LAYOUT, FaceMotion, lip
 from moda.codec.liveportrait.measuring import Measurement
 from moda.codec.liveportrait.networks import Networks
 from moda.codec.liveportrait.source import Ratios, Source, driven_keypoints
+from moda.devices import exact_float32
 from moda.errors import UserError
 from moda.face.landmarker import FaceLandmarker
 from moda.face.portrait import largest_face, named_head, read_image
@@ -104,7 +105,7 @@ class LivePortraitCodec(Networks):
 
         Full float32 on any device, so that a data set does not depend on the machine that made it.
         """
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), exact_float32(self.device):
             heads = self.motion_extractor(self._tensor(images))
         return {name: value.cpu().numpy() for name, value in heads.items()}
 

@@ -23,6 +23,9 @@ class MixedPrecision(DeepSpeedPrecision):
     engine, it would be switched off inside on CUDA (deepspeed/runtime/torch_autocast.py).
     """
 
+    def __init__(self, precision: Any):
+        super().__init__(precision)
+
     def convert_input(self, data: Any) -> Any:
         return data
 

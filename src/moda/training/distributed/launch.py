@@ -22,34 +22,33 @@ from typing import Any
 
 from moda.errors import HANG, PREEMPTED, LostRank, UserError
 from moda.outcome import OUTCOME, read_outcomes
+from moda.training.distributed.resources import Resources, cores
 from moda.training.faults.stop_signals import KNOWN, leave_if_alone, signals_of
 
 GRACE = 10  # seconds that the other ranks have to end by themselves when one has failed
+# what gloo and NCCL say when the other side of a collective operation has gone
+LOST = (
+    r"Connection (reset|closed) by peer|Connection refused|remote process exited|Timed out waiting \d+ms|"
+    r"caused pair closure|NCCL error|unhandled system error"
+)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def processes_to_start(trainer: Mapping[str, Any]) -> int:
     """How many ranks this process has to start; 1 means that it is itself the rank, or one of them.
 
-    trainer: the settings under ``trainer``.
+    trainer: the settings under ``trainer``. Raises UserError for GPUs that torch does not see.
     """
+    resources = Resources.of(trainer)
     by_slurm = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     if "LOCAL_RANK" in os.environ or by_slurm:  # as Lightning finds out
         return 1
-    devices = trainer["devices"]
-    if devices == "auto":
-        if trainer["accelerator"] != "gpu":
-            return 1
-        import torch
-
-        devices = torch.cuda.device_count()
-    count = len(devices) if isinstance(devices, list | tuple) else int(devices)
-    if int(trainer["num_nodes"]) > 1 and "MASTER_PORT" not in os.environ:
+    if resources.num_nodes > 1 and "MASTER_PORT" not in os.environ:
         raise UserError(
-            f"trainer.num_nodes={trainer['num_nodes']}: start with moda submit or torchrun, or set MASTER_ADDR, "
+            f"trainer.num_nodes={resources.num_nodes}: start with moda submit or torchrun, or set MASTER_ADDR, "
             "MASTER_PORT and NODE_RANK on each node"
         )
-    return count
+    return resources.local_processes
 
 
 def run_ranks(overrides: Sequence[str], processes: int, command: Sequence[str] = ("train",)) -> None:
@@ -77,7 +76,7 @@ def run_ranks(overrides: Sequence[str], processes: int, command: Sequence[str] =
 
 def lost_rank(error: RuntimeError, rank: int, step: int) -> LostRank | None:
     """The line for a collective operation whose other side has gone, if that is what ``error`` is."""
-    found = re.search(r"Connection (reset|closed) by peer|Connection refused|remote process exited", str(error))
+    found = re.search(LOST, str(error))
     if found is None:
         return None
     return LostRank(
@@ -94,7 +93,13 @@ class _Family:
         self._former = {signum: signal.getsignal(signum) for signum in (*signals_of(KNOWN), signal.SIGINT)}
         for signum in self._former:
             signal.signal(signum, lambda signum, frame: self._received.append(signum))
-        environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", **os.environ}
+        environment = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+            "NODE_RANK": "0",
+            "OMP_NUM_THREADS": str(max(1, cores() // len(outcomes))),  # torch would give all cores to each
+            **os.environ,
+        }
         command = [sys.executable, "-m", "moda.cli.main", *arguments]
         # The ranks inherit the block: what comes while they are being loaded waits until they take it.
         signal.pthread_sigmask(signal.SIG_BLOCK, signals_of(KNOWN))

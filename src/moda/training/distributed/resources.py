@@ -1,5 +1,6 @@
 """Resources of a training: processes, devices, precision, and how long they wait for each other."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,6 +64,11 @@ class Resources:
     def processes(self) -> int:
         return self.local_processes * self.num_nodes
 
+    @property
+    def lightning_devices(self) -> int | list[int]:
+        """As Lightning's Trainer takes them."""
+        return self.devices if isinstance(self.devices, int) else list(self.devices)
+
     def device(self, local_rank: int) -> "torch.device":
         """The device of a process of this node."""
         import torch
@@ -79,32 +85,51 @@ class Resources:
             require_fit(open_gpu(self.device(local_rank).index), self.precision, self.processes)
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores_of_rank(resources: Resources) -> int:
+    """How many each process of this node may use: SLURM gives a task its own."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(given) if given.isdigit() else cores() // resources.local_processes
+
+
 def _devices(asked: Any, on_gpu: bool) -> int | tuple[int, ...]:
     """Number of processes, or the GPUs of each: a count, a list as [0,1] or 0,1, or auto."""
-    if isinstance(asked, str) and "," in asked:
-        asked = [part for part in asked.split(",") if part]
-    try:
-        if isinstance(asked, list | tuple):
-            asked = tuple(int(index) for index in asked)
-        elif asked != "auto":
-            asked = "auto" if int(asked) == -1 else int(asked)  # as Lightning has it
-    except (TypeError, ValueError):
-        raise UserError(f"trainer.devices={asked}: must be auto, a number, or a list of GPUs as [0,1]") from None
-    if asked == "auto" and not on_gpu:
-        return 1
-    if isinstance(asked, tuple):
-        if not on_gpu:
-            raise UserError(f"trainer.devices={list(asked)} names GPUs, but trainer.accelerator=cpu; give their number")
-        if not asked or min(asked) < 0 or len(set(asked)) < len(asked):
-            raise UserError(f"trainer.devices={list(asked)}: must name different GPUs, counted from 0")
-    elif asked != "auto" and asked < 1:
-        raise UserError(f"trainer.devices={asked}: at least 1 process is needed")
+    wanted = _parsed(asked)
     if not on_gpu:
-        return asked
+        if isinstance(wanted, tuple):
+            raise UserError(f"trainer.devices={asked} names GPUs, but trainer.accelerator=cpu; give their number")
+        return wanted or 1
     import torch
 
     from moda.gpus import require_gpus
 
-    indices = asked if isinstance(asked, tuple) else ()
-    require_gpus(asked if isinstance(asked, int) else max(len(indices), 1), indices)
-    return torch.cuda.device_count() if asked == "auto" else asked
+    if isinstance(wanted, tuple):
+        require_gpus(len(wanted), wanted)
+    else:
+        require_gpus(wanted or 1)
+    return wanted or torch.cuda.device_count()
+
+
+def _parsed(asked: Any) -> int | tuple[int, ...] | None:
+    """A count, indices, or None for auto, which is -1 as well."""
+    if asked == "auto":
+        return None
+    if isinstance(asked, str) and "," in asked:
+        asked = [part for part in asked.split(",") if part]
+    try:
+        wanted = tuple(int(index) for index in asked) if isinstance(asked, list | tuple) else int(asked)
+    except (TypeError, ValueError):
+        raise UserError(f"trainer.devices={asked}: must be auto, a number, or a list of GPUs as [0,1]") from None
+    if isinstance(wanted, tuple):
+        if not wanted or min(wanted) < 0 or len(set(wanted)) < len(wanted):
+            raise UserError(f"trainer.devices={asked}: must name different GPUs, counted from 0")
+        return wanted
+    if wanted == -1:
+        return None
+    if wanted < 1:
+        raise UserError(f"trainer.devices={asked}: at least 1 process is needed")
+    return wanted

@@ -1,6 +1,7 @@
 """Flags that any rank raises and all ranks learn at the same step boundary."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import lightning as L
@@ -14,14 +15,14 @@ class Consensus(L.Callback):
     They travel by gloo, on the CPU, in a process group of their own: an exchange that begins after one
     optimizer step is looked at after the next, when it has long arrived. So it waits for no GPU and adds
     no latency, and every rank reads the same numbers at the same step. One process needs no group and
-    otherwise does the same. Flags stay raised.
+    otherwise does the same. Flags stay raised. patience: after which an exchange fails by itself, later than a watchdog.
 
     The boundary lies before a batch, where the step before it is validated and recorded. Callbacks that
     raise flags do so when a batch ends; those that act on ``agreed`` do so when one starts, after this one.
     """
 
-    def __init__(self, names: Sequence[str]):
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], patience: timedelta | None = None):
+        self.names, self.patience = tuple(names), patience
         self._mine = torch.zeros(len(self.names), dtype=torch.int64)
         self._agreed = torch.zeros_like(self._mine)
         self._travelling: torch.Tensor | None = None
@@ -43,7 +44,7 @@ class Consensus(L.Callback):
     def connect(self) -> None:
         """Make the group; every rank calls this at the same place."""
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            group = dist.new_group(backend="gloo")
+            group = dist.new_group(backend="gloo", timeout=self.patience)
             assert isinstance(group, dist.ProcessGroup)  # of all ranks, so this one is a member
             self._group = group
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from moda.data.windows import Batch
 from moda.errors import UserError
-from moda.training.base import TrainingModule, build_module, manifest_of, mixed
+from moda.training.base import TrainingModule, build_module, manifest_of, mixed, on_device
 from moda.training.checkpoints.consolidate import weights_of
 from moda.training.checkpoints.writer import by_step, damage, step_of
 from moda.training.draws import Draws
@@ -77,7 +77,7 @@ def replay(module: TrainingModule, failure: Failure, batch: Batch) -> BatchResul
         draws = Draws(failure.seed, "train", one["index"], module.device)
         module.zero_grad()
         with _first_not_finite(module.network) as places, mixed(failure.precision, module.device):
-            loss = module.losses(_on(one, module.device), draws)["loss"]
+            loss = module.losses(on_device(one, module.device), draws)["loss"]
         loss.backward()
         gradients = [p.grad for p in module.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -133,7 +133,3 @@ def _range(value: torch.Tensor) -> tuple[float, float, int]:
     finite = value[torch.isfinite(value)]
     low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 0.0)
     return low, high, value.numel() - finite.numel()
-
-
-def _on(batch: Batch, device: torch.device) -> Batch:
-    return {name: v.to(device) if torch.is_tensor(v) and name != "index" else v for name, v in batch.items()}

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from moda.build import build
 from moda.data.windows import Batch
+from moda.gpus import is_slice
 from moda.training.base import TrainingModule
 from moda.training.draws import Draws
 from moda.training.tracking.gemm import dtype_of, square_rate
@@ -45,10 +46,12 @@ def training_flops(module: TrainingModule, batch: Batch) -> float:
 
 
 def known_peak(device: torch.device, precision: str) -> float | None:
-    """Operations a second by the data sheet, in a precision of Lightning's Trainer; None where not known."""
+    """Operations a second by the data sheet, in a precision of Lightning's Trainer; None where not known, or of a slice."""
     if device.type != "cuda" or not precision.startswith("bf16"):
         return None
     name = torch.cuda.get_device_name(device)
+    if is_slice(name):
+        return None
     return next((peak for part, peak in BF16_PEAKS if part in name), None)
 
 

@@ -70,18 +70,22 @@ class StepRecorder(L.Callback):
 
     def _record(self, trainer: L.Trainer, module: TrainingModule) -> None:
         losses, machine = _losses(self._micro_batches), self._machine(trainer, module)
-        mine = [torch.stack(list(losses.values())).double(), torch.tensor(list(machine.values()), dtype=torch.float64)]
+        norm = module.gradient_norm
+        norms = {} if norm is None else {"gradient_norm": torch.as_tensor(norm, device=module.device).float()}
+        mine = [
+            torch.stack(list((losses | norms).values())).double(),
+            torch.tensor(list(machine.values()), dtype=torch.float64),
+        ]
         ranks = trainer.strategy.all_gather(torch.cat([part.to(module.device) for part in mine]))
         if not trainer.is_global_zero:
             self._restart()
             return
         columns = dict(
-            zip([*losses, *machine], ranks.view(trainer.world_size, -1).T.tolist(), strict=True)
-        )  # waits for the device
+            zip([*losses, *norms, *machine], ranks.view(trainer.world_size, -1).T.tolist(), strict=True)
+        )  # waits for the device, once
         self.clock.pause()
         values = {f"train/{name}": sum(columns[name]) / len(columns[name]) for name in losses}
-        if module.gradient_norm is not None:
-            values["train/gradient_norm"] = float(module.gradient_norm)
+        values |= {f"train/{name}": columns[name][0] for name in norms}
         self.latest = values | {"lr": self._rate} | self._speed(trainer, module, columns)
         self._restart()
         for logger in trainer.loggers:
