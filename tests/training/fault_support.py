@@ -12,7 +12,7 @@ import torch
 from training_support import small_overrides
 
 from moda.training.checkpoints.consolidate import weights_of
-from moda.training.checkpoints.writer import by_step
+from moda.training.checkpoints.manifest import by_step
 from moda.training.tracking.metrics import read_metrics
 
 PLUGIN = Path(__file__).parent / "fault_plugin"

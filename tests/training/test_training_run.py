@@ -169,7 +169,7 @@ def test_a_finished_run_says_so_and_changes_nothing(configure, tmp_path, capsys)
 
 def test_a_run_directory_belongs_to_one_configuration(configure, tmp_path) -> None:
     run.train(configure("motion_vae", "vae", "trainer.max_steps=3"))
-    with pytest.raises(UserError, match=r"optimizer.lr \(0.0005 -> 1\), seed \(0 -> 5\).*name="):
+    with pytest.raises(UserError, match=r"seed \(0 -> 5\), optimizer.lr \(0.0005 -> 1\).*name="):
         run.train(configure("motion_vae", "vae", "optimizer.lr=1", "seed=5"))
     with pytest.raises(UserError, match="resume=false does not overwrite"):
         run.train(configure("motion_vae", "vae", "resume=false"))

@@ -31,9 +31,9 @@ class QKNorm(nn.Module):
 
     def forward(self, qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, n, 3 width) to queries and keys (2, B, n, heads, head_dim) and values (B, n, heads, head_dim)."""
-        qkv = qkv.unflatten(-1, (3, heads, -1)).movedim(2, 0)
+        queries_keys, values = qkv.unflatten(-1, (3, heads, -1)).movedim(2, 0).split([2, 1])
         gains = torch.stack([self.query.weight, self.key.weight])
-        return rms_norm(qkv[:2]) * gains[:, None, None, None], qkv[2]
+        return rms_norm(queries_keys) * gains[:, None, None, None], values.squeeze(0)
 
     @torch.no_grad()
     def look_nearby(self, qkv: nn.Linear, heads: int) -> None:

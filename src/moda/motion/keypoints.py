@@ -28,7 +28,7 @@ def transform_keypoints(
     canonical, expression: (..., 21, 3). scale: (..., 1). translation: (..., 3). angles: (..., 3) degrees.
     Shapes broadcast. LivePortrait (Guo et al., 2024), equation 2; its inference leaves out the z of t.
     """
-    shift = translation * translation.new_tensor([1.0, 1.0, 0.0])
+    shift = torch.nn.functional.pad(translation[..., :2], (0, 1))
     return scale[..., None] * (canonical @ rotation_matrices(angles) + expression) + shift[..., None, :]
 
 

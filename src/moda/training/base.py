@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -74,15 +75,28 @@ class TrainingModule(L.LightningModule):
     def export(self, network: nn.Module, step: int, config: dict[str, Any], shards: FeatureShards) -> Export:
         """A copy of the network for others to load; ``shards``: the train split, where something has to be measured."""
 
-    def copy_with(self, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-        """The network with other weights, whole and on this device, whatever the strategy does to the one in training."""
-        network = build(self.network_spec)
-        missing, unexpected = network.load_state_dict(weights, strict=False)
+    def copy_with(self, weights: Mapping[str, torch.Tensor], device: torch.device | None = None) -> nn.Module:
+        """The network with other weights, whole, whatever the strategy does to the one in training.
+
+        weights: float32, taken as they are where they lie on ``device`` (None: this module's). Nothing is drawn or
+        initialised for it, so that it may be made beside a training.
+        """
+        with torch.device("meta"):
+            network = build(self.network_spec)
+        missing, unexpected = network.load_state_dict(weights, strict=False, assign=True)
         missing = set(missing) - {name for name, _ in network.named_buffers()}
         if missing or unexpected:
             names = ", ".join(sorted(missing | set(unexpected))[:3])
             raise UserError(f"the weights do not fit the network of this configuration ({names}...)")
-        return network.to(self.device).eval().requires_grad_(False)
+        if any(buffer.is_meta for buffer in network.buffers()):
+            _set_buffers(network, self._initial_buffers)
+        return network.to(device or self.device).eval().requires_grad_(False)
+
+    @cached_property
+    def _initial_buffers(self) -> dict[str, torch.Tensor]:
+        """Of a new network: those of the one in training may be of a lower precision."""
+        with torch.random.fork_rng(devices=[]):
+            return dict(build(self.network_spec).named_buffers())
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         with mixed(self.trainer.precision, self.device):
@@ -140,6 +154,14 @@ class TrainingModule(L.LightningModule):
             config=config,
             **parts,
         )
+
+
+def _set_buffers(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Give the buffers of ``network`` that have no content copies of ``values``."""
+    for prefix, module in network.named_modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_meta:
+                module._buffers[name] = values[f"{prefix}.{name}" if prefix else name].clone()
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -27,7 +27,8 @@ from moda.interop.export import EXPORT_NAME, write_export
 from moda.training.base import TrainingModule, build_module, manifest_of
 from moda.training.checkpoints.consolidate import export_of, keep_averages
 from moda.training.checkpoints.ema import EMA
-from moda.training.checkpoints.writer import MANIFEST, CheckpointWriter, LoaderState, by_step, newest_complete, step_of
+from moda.training.checkpoints.manifest import MANIFEST, by_step, newest_complete, step_of
+from moda.training.checkpoints.writer import UNSAVED, CheckpointWriter, LoaderState
 from moda.training.compilation import prepare_blocks
 from moda.training.distributed.launch import lost_rank
 from moda.training.distributed.rendezvous import local_rank, meet
@@ -77,6 +78,7 @@ def _set_products(precision: str, resources: Resources) -> None:
         raise UserError(f"matmul_precision={precision}: must be highest (float32) or high (TF32)")
     if resources.on_gpu:
         torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = precision == "high"  # of convolutions, which torch would round by itself
     elif precision != "highest":
         raise UserError(f"matmul_precision={precision} does nothing on a CPU; leave it out")
 
@@ -155,7 +157,7 @@ def _trainer(
     run_dir = start.run_dir
     recorder = StepRecorder()
     ema = EMA(**config["ema"])
-    consensus = Consensus(("signal", *FLAGS), resources.patience)
+    consensus = Consensus(("signal", UNSAVED, *FLAGS), resources.patience)
     guard = NonFiniteGuard(run_dir / "failures", consensus, config["seed"], run_dir / "checkpoints")
     if config["preview"]["every"] and not module.makes_motion:
         raise UserError(
@@ -165,6 +167,7 @@ def _trainer(
         run_dir / "checkpoints",
         **config["checkpoint"],
         parts=(ema, LoaderState(data)),
+        consensus=consensus,
         identity={**MotionIdentity.of(data.manifest).to_dict(), "frozen": module.frozen},
         before_save=guard.settle,
         after_save=lambda directory: _after_save(run_dir, directory, config, module, data),
@@ -174,7 +177,7 @@ def _trainer(
     callbacks = [
         Watchdog(run_dir / "hangs", **config["watchdog"]),
         consensus,
-        Preemption(consensus, writer.save),
+        Preemption(consensus, writer.save_now),
         guard,
         ema,
         recorder,

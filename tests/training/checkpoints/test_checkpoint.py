@@ -4,15 +4,8 @@ import pytest
 
 from moda.errors import UserError
 from moda.files import read_json
-from moda.training.checkpoints.writer import (
-    MANIFEST,
-    CheckpointWriter,
-    damage,
-    describe,
-    files_of_rank,
-    newest_complete,
-    seal,
-)
+from moda.training.checkpoints.manifest import MANIFEST, damage, describe, files_of_rank, newest_complete, seal
+from moda.training.checkpoints.writer import CheckpointWriter
 
 STATE = "weights-00000.safetensors"
 

@@ -62,7 +62,7 @@ def test_the_state_survives_a_checkpoint(tmp_path) -> None:
     nn.init.constant_(module.weight, 5.0)
     ema.update()
     ema.update()
-    ema.save(tmp_path, rank=0)
+    ema.held(0, list)(tmp_path)
     other = started(network(100.0), decay=0.9, power=(0.1,))
     other.load(tmp_path, rank=0)
     other.load_state_dict(ema.state_dict())

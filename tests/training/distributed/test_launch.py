@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from moda.errors import Preempted, UserError
 from moda.training.distributed import launch
@@ -106,9 +107,10 @@ except KeyboardInterrupt:
 def test_who_starts_the_processes(monkeypatch) -> None:
     for name in ("LOCAL_RANK", "SLURM_NTASKS", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    four = {"devices": 4, "num_nodes": 1, "accelerator": "cpu"}
+    four = {"devices": 4, "num_nodes": 1, "accelerator": "cpu", "precision": "32-true"}
     assert processes_to_start(four) == 4
-    assert processes_to_start({**four, "devices": [0, 2]}) == 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert processes_to_start({**four, "devices": [0, 2], "accelerator": "gpu"}) == 2
     assert processes_to_start({**four, "devices": "auto"}) == 1
     with pytest.raises(UserError, match="trainer.num_nodes=2: start with moda submit"):
         processes_to_start({**four, "num_nodes": 2})

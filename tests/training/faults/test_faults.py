@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fault_support import STEPS, Trajectory, alive, assert_same
 
-from moda.training.checkpoints.writer import newest_complete
+from moda.training.checkpoints.manifest import newest_complete
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from moda.cli import main as cli
 from moda.errors import UserError
 from moda.training import run
 from moda.training.checkpoints.consolidate import weights_of
-from moda.training.checkpoints.writer import by_step, damage
+from moda.training.checkpoints.manifest import by_step, damage
 from moda.training.faults.failure import Failure, read_failure, write_failure
 
 

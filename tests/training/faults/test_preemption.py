@@ -14,7 +14,8 @@ from training_support import small_overrides
 
 from moda.errors import Preempted, UserError
 from moda.training import run
-from moda.training.checkpoints.writer import CheckpointWriter, by_step
+from moda.training.checkpoints.manifest import by_step
+from moda.training.checkpoints.writer import CheckpointWriter
 from moda.training.faults.stop_signals import StopSignals, leave_if_alone, stop_signals
 from moda.training.tracking.metrics import read_metrics
 
@@ -106,13 +107,13 @@ def test_a_signal_while_training_is_set_up_ends_it_before_the_first_step(configu
 
 
 def test_a_second_signal_while_saving_is_no_harm(configure, tmp_path, monkeypatch) -> None:
-    write = CheckpointWriter._write
+    store = CheckpointWriter._store
 
     def signalled(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        return write(*arguments)
+        return store(*arguments)
 
-    monkeypatch.setattr(CheckpointWriter, "_write", signalled)
+    monkeypatch.setattr(CheckpointWriter, "_store", signalled)
     with_callback(monkeypatch, Fault("on_train_batch_start", signal.SIGTERM, step=1))
     with pytest.raises(Preempted):
         run.train(configure("motion_vae", "run"))

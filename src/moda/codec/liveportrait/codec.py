@@ -184,6 +184,7 @@ class LivePortraitCodec(Networks):
         """On a GPU the next batch is under way while one is handed out."""
         ahead = int(self.device.type == "cuda")
         batches: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
+        own = torch.from_numpy(source.keypoints).to(self.device)  # once: the copy waits for the device
 
         def ready() -> Iterator[np.ndarray]:
             frames, done = batches.popleft()
@@ -193,20 +194,22 @@ class LivePortraitCodec(Networks):
                 yield _resized(frame, self.size)
 
         for batch in keypoints.split(self.batch):
-            batches.append(self._render(source, batch))
+            batches.append(self._render(source.feature, own, batch))
             if len(batches) > ahead:
                 yield from ready()
         while batches:
             yield from ready()
 
     @torch.inference_mode()
-    def _render(self, source: Source, keypoints: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """uint8 (B, 512, 512, 3) on the CPU, and the event after which a GPU has written it."""
+    def _render(self, feature: Tensor, own: Tensor, keypoints: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """uint8 (B, 512, 512, 3) on the CPU, and the event after which a GPU has written it.
+
+        own: keypoints of the portrait that ``feature`` is of; keypoints: (B, 21, 3) wanted.
+        """
         count = len(keypoints)
         if self.compiled and count < self.batch:  # one shape, compiled once
             keypoints = torch.cat([keypoints, keypoints[-1:].expand(self.batch - count, -1, -1)])
-        own = torch.from_numpy(source.keypoints).to(self.device)
-        warped = self.warping_module(source.feature, kp_driving=keypoints, kp_source=own)
+        warped = self.warping_module(feature, kp_driving=keypoints, kp_source=own)
         images = self.spade_generator(warped["out"])[:count]
         pixels = (images.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).contiguous()
         if self.device.type != "cuda":

@@ -15,8 +15,9 @@ from moda.interop.export import EXPORT_NAME, Export, load_export, write_export
 from moda.training.base import TrainingModule, build_module, manifest_of
 from moda.training.checkpoints.averages import combination, profile_error
 from moda.training.checkpoints.ema import KIND
+from moda.training.checkpoints.manifest import by_step, damage, newest_complete, step_of
 from moda.training.checkpoints.pieces import PieceReader
-from moda.training.checkpoints.writer import WEIGHTS, by_step, damage, newest_complete, step_of
+from moda.training.checkpoints.writer import WEIGHTS
 from moda.training.rundir import CONFIG_NAME, config_of
 from moda.training.vae_module import measure_latents
 
@@ -42,8 +43,13 @@ def weights_of(checkpoint: Path, average: str | None = EXPONENTIAL) -> dict[str,
 
 
 def export_of(checkpoint: Path, module: TrainingModule, config: Mapping[str, Any], shards: FeatureShards) -> Export:
-    """What others load, of a run in training: the exponential average."""
-    return module.export(module.copy_with(weights_of(checkpoint)), step_of(checkpoint), dict(config), shards)
+    """What others load, of a run in training: the exponential average.
+
+    Made on the CPU, beside the training that may go on: but for networks that look at pictures to be exported.
+    """
+    device = torch.device("cpu") if module.makes_motion else module.device
+    network = module.copy_with(weights_of(checkpoint), device)
+    return module.export(network, step_of(checkpoint), dict(config), shards)
 
 
 def export_run(run_dir: Path, out: Path | None, step: int | None, average: str | None, sigma_rel: float | None) -> Path:

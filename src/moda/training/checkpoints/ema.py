@@ -10,7 +10,7 @@ import torch
 from moda.errors import UserError
 from moda.training.checkpoints.averages import Average, Exponential, PowerFunction
 from moda.training.checkpoints.masters import Masters
-from moda.training.checkpoints.pieces import Piece, PieceReader, write_pieces
+from moda.training.checkpoints.pieces import Keep, Piece, PieceReader, Write, write_pieces
 from moda.training.distributed.strategies import masters_of
 
 KIND = "ema"
@@ -71,16 +71,17 @@ class EMA(L.Callback):
         self.masters.swap(self._before)
         self._before = None
 
-    def save(self, directory: Path, rank: int) -> None:
-        """Write this rank's part of every average into a checkpoint, called LABEL/PARAMETER."""
+    def held(self, rank: int, keep: Keep) -> Write:
+        """What writes this rank's part of every average, as it is now, into a checkpoint, called LABEL/PARAMETER."""
         assert self.masters is not None
-        if rank == 0 or not self.masters.replicated:
-            pieces = [
-                Piece(f"{label}/{piece.name}", piece.shape, piece.start, shadow)
-                for label, shadows in self.shadows.items()
-                for piece, shadow in zip(self.masters.pieces, shadows, strict=True)
-            ]
-            write_pieces(directory, KIND, rank, pieces)
+        if rank and self.masters.replicated:
+            return lambda directory: None
+        pieces = keep(
+            Piece(f"{label}/{piece.name}", piece.shape, piece.start, shadow)
+            for label, shadows in self.shadows.items()
+            for piece, shadow in zip(self.masters.pieces, shadows, strict=True)
+        )
+        return lambda directory: write_pieces(directory, KIND, rank, pieces)
 
     def load(self, directory: Path, rank: int) -> None:
         """Take this rank's part of every average from a checkpoint of any number of ranks."""

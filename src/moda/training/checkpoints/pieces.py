@@ -11,8 +11,8 @@ trace of the strategy that trained.
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -35,6 +35,22 @@ class Piece:
     @property
     def numel(self) -> int:
         return self.values.numel()
+
+
+Keep = Callable[[Iterable[Piece]], list[Piece]]  # holds pieces as they are now, or at least until they are written
+Write = Callable[[Path], object]  # writes what is held into the directory of a checkpoint
+
+
+def on_host(pieces: Iterable[Piece]) -> list[Piece]:
+    """Copies of ``pieces`` in this machine's memory; from a GPU they are on their way until its stream is waited for."""
+    return [replace(piece, values=_host_copy(piece.values)) for piece in pieces]
+
+
+def _host_copy(values: torch.Tensor) -> torch.Tensor:
+    values = values.detach()
+    if values.device.type != "cuda":
+        return values.clone()
+    return torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
 
 
 def write_pieces(directory: str | Path, kind: str, rank: int, pieces: Iterable[Piece]) -> Path:

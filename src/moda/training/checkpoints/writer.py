@@ -10,32 +10,36 @@
 See pieces.py: any number of ranks and any strategy resumes them, and nothing is unpickled.
 """
 
-import re
+import copy
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
 import torch
+import torch.distributed as dist
 
 from moda.data.module import ShardDataModule
 from moda.errors import UserError
-from moda.files import read_json, sha256_of, write_json
-from moda.training.checkpoints.pieces import PieceReader, whole_pieces, write_pieces
+from moda.files import read_json, write_json
+from moda.training.checkpoints.background import BackgroundWork
+from moda.training.checkpoints.manifest import Files, by_step, describe, files_of_rank, seal
+from moda.training.checkpoints.pieces import Keep, PieceReader, Write, on_host, whole_pieces, write_pieces
 from moda.training.distributed.strategies import masters_of, trained_network
+from moda.training.faults.consensus import Consensus
 
-MANIFEST = "manifest.json"
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
-NAME = re.compile(r"step-(\d+)")
-
-Files = dict[str, dict[str, Any]]  # name -> {"bytes", "sha256"}
+UNSAVED = "unsaved"  # the flag of a rank whose checkpoint could not be written in the background
 
 
 class Part(Protocol):
-    """Something else that is saved with the weights. ``save`` and ``load`` are called on every rank."""
+    """Something else that is saved with the weights. ``held`` and ``load`` are called on every rank."""
 
-    def save(self, directory: Path, rank: int) -> None: ...
+    def held(self, rank: int, keep: Keep) -> Write:
+        """What writes this part as it is now into the directory of a checkpoint, later and in another thread."""
+        ...
 
     def load(self, directory: Path, rank: int) -> None: ...
 
@@ -46,8 +50,9 @@ class LoaderState:
     def __init__(self, data: ShardDataModule):
         self.data = data
 
-    def save(self, directory: Path, rank: int) -> None:
-        write_json(directory / f"loader-{rank:05d}.json", self.data.rank_state())
+    def held(self, rank: int, keep: Keep) -> Write:
+        state = self.data.rank_state()
+        return lambda directory: write_json(directory / f"loader-{rank:05d}.json", state)
 
     def load(self, directory: Path, rank: int) -> None:
         self.data.load_rank_states([read_json(path) for path in sorted(directory.glob("loader-*.json"))])
@@ -59,9 +64,14 @@ class CheckpointWriter(L.Callback):
     A checkpoint is written under a temporary name, every rank its own files, then sealed by a manifest of
     sizes and hashes, then renamed: what is called step-N was complete once. This callback comes last, and a
     step that is validated is saved after that: what a step leaves behind is recorded before it is saved.
+
+    background: a step waits only until everything is copied into this machine's memory, pinned for the transfer from a
+    GPU; a thread writes and seals it while training goes on. The next save, a signal and the end wait for it. What
+    prevents it is raised on every rank at one step, by way of ``consensus`` (whose flag is ``UNSAVED``).
+
     parts: what is saved beside the weights. identity: stored in the manifest. before_save: called on every
     rank; what it raises prevents the save. after_save, after_load: called on rank 0 with the directory of a
-    checkpoint that stands, or has been restored.
+    checkpoint that stands, or has been restored. ``stall``: seconds that the last save has held up the training.
     """
 
     def __init__(
@@ -69,7 +79,9 @@ class CheckpointWriter(L.Callback):
         directory: str | Path,
         every: int,
         keep: int = 2,
+        background: bool = False,
         parts: Sequence[Part] = (),
+        consensus: Consensus | None = None,
         identity: dict[str, Any] | None = None,
         before_save: Callable[[L.Trainer], None] | None = None,
         after_save: Callable[[Path], None] | None = None,
@@ -83,9 +95,20 @@ class CheckpointWriter(L.Callback):
             )
         self.directory = Path(directory)
         self.every, self.keep, self.parts = every, keep, parts
+        self.background, self.consensus = background, consensus
         self.identity, self.before_save = identity or {}, before_save
         self.after_save, self.after_load = after_save, after_load
+        self.stall = 0.0
         self._saved = 0
+        self._work = BackgroundWork()
+        self._ranks: dist.ProcessGroup | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.world_size > 1:  # of its own: the training's operations are not to mix with those of a thread
+            patience = self.consensus.patience if self.consensus else None
+            group = dist.new_group(backend="gloo", timeout=patience)
+            assert isinstance(group, dist.ProcessGroup)
+            self._ranks = group
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved = trainer.global_step
@@ -94,7 +117,16 @@ class CheckpointWriter(L.Callback):
             for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
                 group["lr"] = rate
 
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self.consensus and self.consensus.agreed.get(UNSAVED):
+            self._work.join()
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self._work.problem is not None:
+            if self.consensus is None or not isinstance(self._work.problem, UserError):
+                self._work.join()
+            else:
+                self.consensus.raise_flag(UNSAVED)
         if self.due(trainer) and not validates(trainer):
             self.save(trainer)
 
@@ -104,79 +136,123 @@ class CheckpointWriter(L.Callback):
                 self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.save(trainer)
+        self.save_now(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._work.wait()  # the run directory is ours no longer
 
     def due(self, trainer: L.Trainer) -> bool:
         """Whether the step that has just ended is one to save."""
         step = trainer.global_step
         return step != self._saved and (step % self.every == 0 or step == trainer.max_steps)
 
+    def save_now(self, trainer: L.Trainer) -> None:
+        """Save this step and wait until it is written."""
+        self.save(trainer)
+        self._work.join()
+
     def save(self, trainer: L.Trainer) -> None:
         """Save this step, unless it is saved. Every rank calls it at the same step.
 
         Raises UserError on every rank if any of them cannot write.
         """
-        step = trainer.global_step
+        step, began = trainer.global_step, time.perf_counter()
         if step == self._saved:
             return
+        self._work.join()
         if self.before_save:
             self.before_save(trainer)
         self._saved = step
+        rank, first, writes = trainer.global_rank, trainer.is_global_zero, self._held(trainer)
+
+        def store() -> None:
+            self._store(step, rank, first, writes)
+
+        if self.background:
+            self._work.start(store)
+        else:
+            store()
+        self.stall = time.perf_counter() - began
+
+    def _held(self, trainer: L.Trainer) -> list[Write]:
+        """What writes this rank's files, as everything is now."""
+        keep: Keep = on_host if self.background else list
+        rank, masters = trainer.global_rank, masters_of(trainer)
+        state = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint())
+        writes: list[Write] = [lambda directory: trainer.strategy.save_checkpoint(state, directory)]
+        if rank == 0 or not masters.replicated:
+            buffers = whole_pieces(_buffers(trainer)) if rank == 0 else []
+            weights, moments = keep([*masters.pieces, *buffers]), keep(masters.moments())
+            writes.append(lambda directory: write_pieces(directory, WEIGHTS, rank, weights))
+            writes.append(lambda directory: write_pieces(directory, OPTIMIZER, rank, moments))
+        writes.extend(part.held(rank, keep) for part in self.parts)
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.current_stream().synchronize()  # the copies have arrived
+        return writes
+
+    def _store(self, step: int, rank: int, first: bool, writes: Sequence[Write]) -> None:
+        """Make the checkpoint of ``step`` out of every rank's ``writes``; ``first``: whether this is rank 0."""
         final = self.directory / f"step-{step}"
         temporary = self.directory / f".step-{step}.tmp"  # the same on every rank
-        files, problem = _everywhere(trainer, lambda: self._begin(trainer, temporary), _cause)
+
+        def begin() -> Files:
+            if first:
+                for path in self.directory.glob(".step-*.tmp"):  # of a save that was killed
+                    shutil.rmtree(path)
+                temporary.mkdir(parents=True)
+            return {}
+
+        def write() -> Files:
+            for part in writes:
+                part(temporary)
+            return {path.name: describe(path) for path in files_of_rank(temporary, rank)}
+
+        def finish() -> Files:
+            if first:
+                seal(temporary, step, self.identity, files)
+                shutil.rmtree(final, ignore_errors=True)  # a damaged one that resuming passed over
+                temporary.rename(final)
+                for path in by_step(self.directory)[self.keep :]:
+                    shutil.rmtree(path)
+            return {}
+
+        files, problem = self._everywhere(begin, _cause)
         if not problem:
-            files, problem = _everywhere(trainer, lambda: self._write(trainer, temporary), _cause)
+            files, problem = self._everywhere(write, _cause)
         if not problem:
-            _, problem = _everywhere(trainer, lambda: self._finish(trainer, temporary, final, files), _cause)
+            _, problem = self._everywhere(finish, _cause)
         if problem:
-            if trainer.is_global_zero:
+            if first:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise UserError(f"cannot write checkpoint {final}: {problem}; free space, then run again")
-        self._follow(trainer, final, self.after_save)
+        self._follow(first, final, self.after_save)
 
-    def _begin(self, trainer: L.Trainer, temporary: Path) -> Files:
-        if trainer.is_global_zero:
-            for path in self.directory.glob(".step-*.tmp"):  # of a save that was killed
-                shutil.rmtree(path)
-            temporary.mkdir(parents=True)
-        return {}
-
-    def _write(self, trainer: L.Trainer, temporary: Path) -> Files:
-        """Write this rank's files; returns their sizes and hashes."""
-        rank, masters = trainer.global_rank, masters_of(trainer)
-        trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(), temporary)
-        if rank == 0 or not masters.replicated:
-            weights = list(masters.pieces)
-            if rank == 0:
-                weights += whole_pieces(_buffers(trainer))
-            write_pieces(temporary, WEIGHTS, rank, weights)
-            write_pieces(temporary, OPTIMIZER, rank, masters.moments())
-        for part in self.parts:
-            part.save(temporary, rank)
-        return {path.name: describe(path) for path in files_of_rank(temporary, rank)}
-
-    def _finish(self, trainer: L.Trainer, temporary: Path, final: Path, files: Files) -> Files:
-        if trainer.is_global_zero:
-            seal(temporary, trainer.global_step, self.identity, files)
-            shutil.rmtree(final, ignore_errors=True)  # a damaged one that resuming passed over
-            temporary.rename(final)
-            for path in by_step(self.directory)[self.keep :]:
-                shutil.rmtree(path)
-        return {}
-
-    @staticmethod
-    def _follow(trainer: L.Trainer, directory: Path, act: Callable[[Path], None] | None) -> None:
+    def _follow(self, first: bool, directory: Path, act: Callable[[Path], None] | None) -> None:
         """Let rank 0 act on a checkpoint; where it cannot, every rank says so."""
 
         def follow() -> Files:
-            if trainer.is_global_zero and act:
+            if first and act:
                 act(directory)
             return {}
 
-        _, problem = _everywhere(trainer, follow)
+        _, problem = self._everywhere(follow)
         if problem:
             raise UserError(problem)
+
+    def _everywhere(
+        self, act: Callable[[], Files], words: Callable[[OSError | UserError], str] = str
+    ) -> tuple[Files, str]:
+        """Run ``act`` on every rank; every rank gets all results, and the first failure in ``words`` ('' for none)."""
+        try:
+            outcome: tuple[Files, str] = (act(), "")
+        except (OSError, UserError) as error:
+            outcome = ({}, next(iter(words(error).splitlines()), "") or type(error).__name__)
+        outcomes = [outcome]
+        if self._ranks is not None:
+            outcomes = [outcome] * self._ranks.size()
+            dist.all_gather_object(outcomes, outcome, group=self._ranks)
+        files = {name: known for found, _ in outcomes for name, known in found.items()}
+        return files, next((problem for _, problem in outcomes if problem), "")
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore weights, moments and parts from the directory given to ``fit``."""
@@ -190,7 +266,7 @@ class CheckpointWriter(L.Callback):
         for part in self.parts:
             part.load(directory, trainer.global_rank)
         count_micro_batches(checkpoint, trainer.accumulate_grad_batches)
-        self._follow(trainer, directory, self.after_load)
+        self._follow(trainer.is_global_zero, directory, self.after_load)
 
 
 def validates(trainer: L.Trainer) -> bool:
@@ -218,82 +294,7 @@ def _cause(error: OSError | UserError) -> str:
     return str(error.__cause__ if isinstance(error.__cause__, OSError) else error)
 
 
-def _everywhere(
-    trainer: L.Trainer, act: Callable[[], Files], words: Callable[[OSError | UserError], str] = str
-) -> tuple[Files, str]:
-    """Run ``act`` on every rank; every rank gets all results, and the first failure in ``words`` ('' for none)."""
-    try:
-        outcome: tuple[Files, str] = (act(), "")
-    except (OSError, UserError) as error:
-        outcome = ({}, next(iter(words(error).splitlines()), "") or type(error).__name__)
-    outcomes = [outcome]
-    if trainer.world_size > 1:
-        outcomes = [outcome] * trainer.world_size
-        torch.distributed.all_gather_object(outcomes, outcome)
-    files = {name: known for found, _ in outcomes for name, known in found.items()}
-    return files, next((problem for _, problem in outcomes if problem), "")
-
-
-def files_of_rank(directory: Path, rank: int) -> list[Path]:
-    """The files that ``rank`` has written: KIND-RRRRR.*, and for rank 0 those without a rank in their name.
-
-    Hidden ones are another rank's, in the middle of being written, and will be renamed.
-    """
-    numbered = {path: path.stem.rpartition("-")[2] for path in sorted(directory.iterdir()) if path.name[0] != "."}
-    return [path for path, number in numbered.items() if (int(number) if number.isdigit() else 0) == rank]
-
-
 def _buffers(trainer: L.Trainer) -> dict[str, torch.Tensor]:
     network = trained_network(trainer.strategy)
     persistent = network.state_dict().keys() - {name for name, _ in network.named_parameters()}
     return {name: value for name, value in network.named_buffers() if name in persistent}
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """Size and hash of a file."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def seal(directory: Path, step: int, identity: dict[str, Any], files: Files) -> None:
-    """Write the manifest, the last file of a checkpoint."""
-    write_json(directory / MANIFEST, {"step": step, "identity": identity, "files": files})
-
-
-def damage(directory: Path, hashes: bool = True) -> str | None:
-    """What is wrong with a checkpoint, or None if every file is as the manifest says; sizes alone without ``hashes``."""
-    if not (directory / MANIFEST).is_file():
-        return f"it has no {MANIFEST}"
-    try:
-        for name, known in read_json(directory / MANIFEST)["files"].items():
-            path = directory / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != known["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes instead of {known['bytes']}"
-            if hashes and sha256_of(path) != known["sha256"]:
-                return f"{name} does not have the hash it was written with"
-    except (UserError, KeyError, TypeError, AttributeError) as error:
-        return f"its {MANIFEST} cannot be read ({error})"
-    return None
-
-
-def by_step(directory: str | Path) -> list[Path]:
-    """Checkpoint directories, newest first."""
-    if not Path(directory).is_dir():
-        return []
-    found = [(int(match[1]), path) for path in Path(directory).iterdir() if (match := NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
-
-
-def step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
-
-
-def newest_complete(directory: str | Path, say: Callable[[str], None] = print, hashes: bool = True) -> Path | None:
-    """The newest undamaged checkpoint; each one passed over is named in a line with the reason."""
-    for path in by_step(directory):
-        reason = damage(path, hashes)
-        if reason is None:
-            return path
-        say(f"ignoring checkpoint {path}: {reason}")
-    return None

@@ -159,7 +159,7 @@ def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
 
 
 def _newest(checkpoints: Path) -> str:
-    from moda.training.checkpoints.writer import by_step
+    from moda.training.checkpoints.manifest import by_step
 
     found = by_step(checkpoints)
     return str(found[0]) if found else "none (step 0)"

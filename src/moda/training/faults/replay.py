@@ -14,7 +14,7 @@ from moda.data.windows import Batch
 from moda.errors import UserError
 from moda.training.base import TrainingModule, build_module, manifest_of, mixed, on_device
 from moda.training.checkpoints.consolidate import weights_of
-from moda.training.checkpoints.writer import by_step, damage, step_of
+from moda.training.checkpoints.manifest import by_step, damage, step_of
 from moda.training.draws import Draws
 from moda.training.faults.failure import Failure
 from moda.training.rundir import config_of
