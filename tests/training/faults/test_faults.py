@@ -17,6 +17,7 @@ from moda.training.checkpoints.manifest import newest_complete
 
 pytestmark = pytest.mark.slow
 
+BACKGROUND = "checkpoint.background=true"
 LAYOUTS = {
     "one": (),
     "ddp": ("strategy=ddp", "trainer.devices=2"),
@@ -61,11 +62,11 @@ def test_each_fault_leaves_the_trajectory_as_it_was(uninterrupted, tiny_dataset,
     assert stopped.stderr == "moda train: stopped by SIGTERM after saving step 4; run the same command again to go on\n"
 
     # at a step that would not have been saved
-    stopped = run.train("checkpoint.every=100", do="signal", signal="SIGUSR1", step=5)
+    stopped = run.train("checkpoint.every=100", BACKGROUND, do="signal", signal="SIGUSR1", step=5)
     assert stopped.returncode == 85 and run.checkpoints == ["step-7", "step-4", "step-2"]
     assert stopped.stderr == "moda train: stopped by SIGUSR1 after saving step 7; run the same command again to go on\n"
 
-    full = run.train("data.num_workers=1", do="full_disk", step=7, bytes=40_000)
+    full = run.train("data.num_workers=1", BACKGROUND, do="full_disk", step=7, bytes=40_000)
     assert full.returncode == 1 and run.checkpoints == ["step-7", "step-4", "step-2"]
     assert full.stderr.startswith(f"moda train: error: cannot write checkpoint {run.run_dir}/checkpoints/step-8: ")
     assert full.stderr.endswith("free space, then run again\n") and full.stderr.count("\n") == 1
@@ -79,7 +80,10 @@ def test_each_fault_leaves_the_trajectory_as_it_was(uninterrupted, tiny_dataset,
 def test_kills_at_random_moments_leave_the_trajectory_as_it_was(uninterrupted, tiny_dataset, tmp_path) -> None:
     whole, run, random = uninterrupted("one"), Trajectory(tmp_path, tiny_dataset), np.random.default_rng(0)
     steps, delays = np.sort(random.integers(1, STEPS, 4)), random.uniform(0, 0.3, 4)
-    statuses = [run.kill(*moment, "data.num_workers=1") for moment in zip(steps.tolist(), delays.tolist(), strict=True)]
+    moments = zip(steps.tolist(), delays.tolist(), strict=True)
+    statuses = [
+        run.kill(*moment, "data.num_workers=1", BACKGROUND) for moment in moments
+    ]  # in the middle of a save, too
     assert set(statuses) <= {-9, 0} and statuses[0] == -9  # on a fast machine the last ones may come too late
     done = run.train()
     assert done.returncode == 0, done.stderr
