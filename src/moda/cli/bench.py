@@ -7,6 +7,7 @@ from pathlib import Path
 from moda.errors import UserError
 
 USAGE = """usage: moda bench train [--preset demo|moda_b] [--strategies NAMES] [--compile] [OVERRIDES of moda train]
+       moda bench checkpoint [--preset demo|moda_b] [--saves N] [OVERRIDES of moda train]
        moda bench model [--preset demo|moda_b] [--batch N] [--frames N] [OVERRIDES of moda train]
        moda bench network [--preset demo|moda_b] [--equal parameters|flops --to MODEL] [OVERRIDES of moda train]
        moda bench loader [DATASET]
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
     commands = {
         "train": _train,
         "rank": _rank,
+        "checkpoint": _checkpoint,
         "model": _model,
         "network": _network,
         "loader": _loader,
@@ -65,13 +67,8 @@ def _train(argv: list[str]) -> int:
     from moda.bench.train import Options, bench_train, print_tables
     from moda.files import write_json
 
-    preset, sizes = PRESETS[arguments.preset]
     with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
-        if not any(text.startswith("data.path=") for text in overrides):
-            from moda.bench.synthetic import write_synthetic
-
-            # a data set larger than its cache, as those are that matter
-            preset = [*preset, f"data.path={write_synthetic(Path(folder) / 'data', **sizes)}", "data.cache_mb=1"]
+        preset = _with_data(arguments.preset, overrides, Path(folder))
         names = STRATEGIES if arguments.strategies == "all" else arguments.strategies.split(",")
         configs = {name: _configuration(name, [*preset, *overrides]) for name in names}
         result = bench_train(configs, Options(arguments.compile, arguments.repeats, arguments.seconds))
@@ -79,6 +76,17 @@ def _train(argv: list[str]) -> int:
     print_tables(result)
     print(f"written to {arguments.out}")
     return 0
+
+
+def _with_data(name: str, overrides: list[str], folder: Path) -> list[str]:
+    """The overrides of a preset and, where the user names no data set, of a synthetic one below ``folder``."""
+    preset, sizes = PRESETS[name]
+    if any(text.startswith("data.path=") for text in overrides):
+        return preset
+    from moda.bench.synthetic import write_synthetic
+
+    # a data set larger than its cache, as those are that matter
+    return [*preset, f"data.path={write_synthetic(folder / 'data', **sizes)}", "data.cache_mb=1"]
 
 
 def _configuration(strategy: str, overrides: list[str]) -> dict:
@@ -98,6 +106,30 @@ def _rank(argv: list[str]) -> int:
     from moda.bench.train import run_rank
 
     run_rank(argv[0])
+    return 0
+
+
+def _checkpoint(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("moda bench checkpoint", description="How long a save holds a training up.")
+    parser.add_argument("--preset", choices=PRESETS, default="demo", help="model and batch; overrides change them")
+    parser.add_argument("--saves", type=int, default=5, help="that are counted (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("bench_checkpoint.json"), help="where the numbers go")
+    arguments, overrides = parser.parse_known_args(argv)
+    if arguments.saves < 1:
+        raise UserError("--saves must be at least 1")
+    from moda.bench.checkpoint import measure_checkpoints
+    from moda.files import write_json
+
+    with tempfile.TemporaryDirectory(prefix="moda-bench-") as folder:
+        preset = _with_data(arguments.preset, overrides, Path(folder))
+        found = measure_checkpoints(_configuration("single", [*preset, "logger=none", *overrides]), arguments.saves)
+    write_json(arguments.out, found)
+    waiting, background = (found[name]["median"] for name in ("waiting", "background"))
+    print(
+        f"a checkpoint of {found['bytes'] / 1e6:.0f} MB stops the training for {waiting:.3f} s, written in the background "
+        f"for {background:.3f} s ({background / waiting:.2f} of it); a step takes {found['step_ms']:.0f} ms"
+    )
+    print(f"written to {arguments.out}")
     return 0
 
 

@@ -71,7 +71,7 @@ class CheckpointWriter(L.Callback):
 
     parts: what is saved beside the weights. identity: stored in the manifest. before_save: called on every
     rank; what it raises prevents the save. after_save, after_load: called on rank 0 with the directory of a
-    checkpoint that stands, or has been restored. ``stall``: seconds that the last save has held up the training.
+    checkpoint that stands, or has been restored. What each save has held the training up is recorded, in seconds.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class CheckpointWriter(L.Callback):
         self.background, self.consensus = background, consensus
         self.identity, self.before_save = identity or {}, before_save
         self.after_save, self.after_load = after_save, after_load
-        self.stall = 0.0
         self._saved = 0
         self._work = BackgroundWork()
         self._ranks: dist.ProcessGroup | None = None
@@ -172,7 +171,10 @@ class CheckpointWriter(L.Callback):
             self._work.start(store)
         else:
             store()
-        self.stall = time.perf_counter() - began
+        if first:
+            stall = {"speed/checkpoint_stall": time.perf_counter() - began}
+            for logger in trainer.loggers:
+                logger.log_metrics(stall, step - 1)  # Lightning counts from 0
 
     def _held(self, trainer: L.Trainer) -> list[Write]:
         """What writes this rank's files, as everything is now."""
