@@ -140,6 +140,15 @@ def test_every_trainer_takes_its_settings(option: str) -> None:
     assert trainer.max_steps == settings["max_steps"]
 
 
+def test_a_training_on_gpus_reads_beside_it_and_stops_rarely() -> None:
+    value = composed("train", "task=dit", "trainer=gpu", *GIVEN)
+    assert value["trainer"]["accelerator"] == "gpu" and value["trainer"]["precision"] == "bf16-mixed"
+    assert value["data"]["num_workers"] == "auto" and value["compile"] == "auto"
+    assert value["checkpoint"] == {"every": 5000, "keep": 2, "background": True} and value["preview"]["every"] == 5000
+    given = composed("train", "task=dit", "trainer=gpu", "checkpoint.every=7", "data.num_workers=1", *GIVEN)
+    assert given["checkpoint"]["every"] == 7 and given["data"]["num_workers"] == 1
+
+
 @pytest.mark.parametrize("option", sorted(path.stem for path in (ROOT / "logger").glob("*.yaml")))
 def test_every_logger_starts_or_says_why_not(
     option: str, tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW
 
-from moda.training.checkpoints.masters import Masters, replicated
+from moda.training.checkpoints.masters import Masters, replicated, zero_3
 from moda.training.checkpoints.pieces import PieceReader, write_pieces
 
 
@@ -38,3 +40,18 @@ def test_moments_come_back_as_they_were(tmp_path) -> None:
         assert mine.keys() == theirs.keys()
         for key, value in mine.items():
             assert torch.equal(value, theirs[key])
+
+
+def test_under_zero_3_with_offload_whole_weights_are_gathered_where_ranks_can_reduce_them() -> None:
+    network = nn.Linear(3, 2, bias=False)
+    network.weight.ds_numel, network.weight.ds_shape = 6, network.weight.shape
+    zero = SimpleNamespace(  # of DeepSpeed, as it stands with its masters in CPU memory
+        device="cpu",
+        grad_position={0: (0, 0, 6)},
+        get_param_id=lambda p: 0,
+        fp32_partitioned_groups_flat=[torch.zeros(6)],
+        optimizer=None,
+    )
+    masters = zero_3(network, zero, 0, torch.device("cuda", 3))
+    assert masters.device == torch.device("cuda", 3)
+    assert masters.pieces[0].values.device.type == "cpu"

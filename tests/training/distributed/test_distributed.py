@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from bare_support import sample_bare, sample_of
 from training_support import small_overrides
 
+from moda.build import build
 from moda.errors import UserError
 from moda.interop.export import load_export
 from moda.training.checkpoints.consolidate import export_run
 from moda.training.checkpoints.pieces import PieceReader
+from moda.training.distributed.resources import Resources
 from moda.training.run import train
 from moda.training.tracking.metrics import read_metrics
 
@@ -205,6 +208,14 @@ def test_deepspeed_leaves_autocast_on_where_it_can_see_it(dataset: Path, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert len(pieces(tmp_path / "run", "weights", step=2)) > 0
+
+
+def test_process_groups_outlast_the_watchdog(compose_train) -> None:
+    for name in ("ddp", "deepspeed_2"):
+        config = compose_train("task=dit", "data.path=none", f"strategy={name}", "watchdog.first=5000")
+        resources = Resources.of(config["trainer"], config["watchdog"])
+        strategy = build({**config["strategy"], "_partial_": True})(resources=resources)
+        assert strategy._timeout == timedelta(seconds=10_000)
 
 
 def test_one_process_strategy_with_two_devices_is_refused(configure) -> None:

@@ -43,6 +43,16 @@ def test_all_well_is_silent(ranks, capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("given", "threads"), [(None, "8"), ("3", "3")])
+def test_ranks_share_the_cores_unless_the_user_says_otherwise(ranks, monkeypatch, tmp_path, given, threads) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(launch, "cores", lambda: 16)
+    ranks("open(f'{folder}/threads-{rank}', 'w').write(os.environ['OMP_NUM_THREADS'])")
+    assert [(tmp_path / f"threads-{rank}").read_text() for rank in (0, 1)] == [threads] * 2
+
+
 def test_an_error_that_all_ranks_have_is_said_once(ranks) -> None:
     with pytest.raises(UserError, match="^no such place$"):
         ranks("end(UserError('no such place'), 1)")
@@ -53,6 +63,11 @@ def test_the_rank_that_failed_is_heard_and_not_those_that_lost_it(ranks) -> None
         ranks("end(UserError('its disk is full') if rank else LostRank('rank 0 has lost another rank'), 1)")
     broken = RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer. GLHF!")
     assert "rank 3 has lost another rank after step 7" in str(lost_rank(broken, 3, 7))
+    for said in (
+        "[/gloo/transport/tcp/unbound_buffer.cc:88] Timed out waiting 1800000ms for recv operation to complete",
+        "NCCL error in: ProcessGroupNCCL.cpp:2092, unhandled system error (run with NCCL_DEBUG=INFO for details)",
+    ):
+        assert "has lost another rank" in str(lost_rank(RuntimeError(said), 3, 7))
     assert lost_rank(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 3, 7) is None
 
 

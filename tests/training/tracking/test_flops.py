@@ -62,6 +62,8 @@ def test_the_data_sheet_counts_where_it_is_known(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
     assert peak_rate(torch.device("cuda", 0), "bf16-mixed") == 989e12
     assert known_peak(torch.device("cuda", 0), "32-true") is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200 MIG 1g.18gb")
+    assert known_peak(torch.device("cuda", 0), "bf16-mixed") is None  # the sheet is of the whole card
 
 
 def test_the_product_is_of_the_precision_that_is_trained_in() -> None:

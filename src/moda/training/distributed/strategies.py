@@ -128,8 +128,10 @@ def deepspeed(*, resources: Resources, stage: int, offload: str = "none", **sett
         raise UserError(
             "strategy=deepspeed_* needs a package that is not installed; run: pip install 'moda[deepspeed]'"
         )
+    # read when it is imported
+    os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")  # its own kernels, which would need nvcc, are not used here
     if not resources.on_gpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when it is imported
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     from moda.training.distributed.deepspeed import ZeRO
 
     return ZeRO.of(resources, stage, offload, settings)
