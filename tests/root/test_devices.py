@@ -6,7 +6,7 @@ from moda.errors import UserError
 
 
 def test_exact_products_are_asked_for_on_gpus_alone_and_given_back() -> None:
-    def switches() -> tuple[bool, bool]:
+    def switches() -> tuple:
         return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
     before = switches()

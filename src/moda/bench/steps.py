@@ -23,7 +23,7 @@ from moda.training.base import TrainingModule, build_module, mixed, on_device
 from moda.training.checkpoints.ema import EMA
 from moda.training.compilation import prepare_blocks
 from moda.training.distributed.rendezvous import local_rank
-from moda.training.distributed.resources import Resources
+from moda.training.distributed.resources import Resources, readers_of
 from moda.training.draws import Draws
 from moda.training.faults.consensus import Consensus
 from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
@@ -72,7 +72,11 @@ class Bench:
 
     def data(self, module: TrainingModule) -> ShardDataModule:
         cut = {"previous": module.previous, "reference_scale": module.reference_scale}
-        return ShardDataModule(**self.config["data"], **cut, seed=self.config["seed"], manifest=self.manifest)
+        settings = {
+            **self.config["data"],
+            "num_workers": readers_of(self.config["data"], self.manifest, self.resources),
+        }
+        return ShardDataModule(**settings, **cut, seed=self.config["seed"], manifest=self.manifest)
 
     def batch(self, module: TrainingModule, rank: int = 0) -> Batch:
         """The first micro-batch of a rank."""

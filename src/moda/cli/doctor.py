@@ -153,6 +153,7 @@ def _gpus() -> Iterator[Finding]:
     """torch, CUDA and driver, then every device and what its training needs."""
     try:
         import torch
+        from torch.cuda import nccl
 
         from moda import gpus
     except ImportError:
@@ -167,8 +168,8 @@ def _gpus() -> Iterator[Finding]:
     yield Finding("GPU", "ok", f"{found}; torch is compiled for {', '.join(torch.cuda.get_arch_list())}")
     for index in range(torch.cuda.device_count()):
         yield _gpu(index)
-    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None
-    yield Finding("NCCL", "ok" if nccl else "missing", nccl or "this torch cannot train on several GPUs")
+    version = ".".join(map(str, nccl.version())) if torch.distributed.is_nccl_available() else None
+    yield Finding("NCCL", "ok" if version else "missing", version or "this torch cannot train on several GPUs")
     flash = torch.backends.cuda.is_flash_attention_available()
     yield Finding(
         "flash attention", "ok" if flash else "missing", "inside torch" if flash else "attention will be slower"

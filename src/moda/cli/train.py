@@ -32,7 +32,7 @@ def _main(argv: list[str]) -> int:
             own = {key: f"{settings[key]}-{place}" for key in ("name", "run_dir")}
             settings |= own
             overrides = [*overrides, *(f"{key}={quoted(value)}" for key, value in own.items())]
-        processes = processes_to_start(settings["trainer"])
+        processes = processes_to_start(settings["trainer"], settings["strategy"]["_target_"])
         if processes > 1:
             run_ranks(overrides, processes)
             return

@@ -58,7 +58,7 @@ def joint_attention(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], rotation
     """
     lengths = [values.shape[1] for _, values in parts]
     queries_keys, values = parts[0] if len(parts) == 1 else (torch.cat(t, -3) for t in zip(*parts, strict=True))
-    q, k = rotate(queries_keys, rotation).type_as(values).transpose(2, 3)  # (B, heads, sum n_g, head_dim) each
+    q, k = rotate(queries_keys, rotation).type_as(values).transpose(2, 3).unbind()  # (B, heads, sum n_g, head_dim) each
     out = F.scaled_dot_product_attention(q, k, values.transpose(1, 2)).transpose(1, 2).flatten(2)
     # contiguous parts: linear layers take others in three kernels instead of one
-    return [out] if len(parts) == 1 else list(torch.split_with_sizes_copy(out, lengths, 1))
+    return [out] if len(parts) == 1 else [*torch.split_with_sizes_copy(out, lengths, 1)]  # type: ignore[misc]

@@ -16,7 +16,6 @@ from moda.build import build
 from moda.data.bad_samples import LOG_NAME, BadSampleLog
 from moda.data.module import ShardDataModule
 from moda.data.schema import DatasetManifest
-from moda.data.share import readers_that_fit
 from moda.data.shared_memory import bytes_ahead, require_shared_memory, window_bytes
 from moda.data.workers import user_error_of
 from moda.errors import UserError
@@ -32,7 +31,7 @@ from moda.training.checkpoints.writer import UNSAVED, CheckpointWriter, LoaderSt
 from moda.training.compilation import prepare_blocks
 from moda.training.distributed.launch import lost_rank
 from moda.training.distributed.rendezvous import local_rank, meet
-from moda.training.distributed.resources import Resources, cores_of_rank
+from moda.training.distributed.resources import Resources, readers_of
 from moda.training.faults.consensus import Consensus
 from moda.training.faults.nonfinite import FLAGS, NonFiniteGuard
 from moda.training.faults.preemption import Preemption
@@ -101,7 +100,7 @@ def _data(config: Config, module: TrainingModule, manifest: DatasetManifest, res
     """The data module, refused before a start where layout, shards or shared memory do not allow it."""
     report = BadSampleLog(Path(config["run_dir"]) / LOG_NAME)
     cut = {"previous": module.previous, "reference_scale": module.reference_scale}
-    settings = {**config["data"], "num_workers": _readers(config["data"], manifest, resources)}
+    settings = {**config["data"], "num_workers": readers_of(config["data"], manifest, resources)}
     data = ShardDataModule(**settings, **cut, seed=config["seed"], manifest=manifest, report=report)
     batch = data.micro_batch(resources.processes, config["trainer"]["accumulate_grad_batches"])
     if data.num_workers:
@@ -109,14 +108,6 @@ def _data(config: Config, module: TrainingModule, manifest: DatasetManifest, res
         ahead = bytes_ahead(window, batch, data.num_workers, data.prefetch_factor)
         require_shared_memory(ahead * resources.local_processes, data.num_workers)
     return data
-
-
-def _readers(settings: Mapping[str, Any], manifest: DatasetManifest, resources: Resources) -> int:
-    """Reader processes of a rank; ``auto`` is what its cores and the shards allow, and none on a CPU, which has to train."""
-    if settings["num_workers"] != "auto":
-        return settings["num_workers"]
-    shards = sum(shard.split == settings["split"] for shard in manifest.shards)
-    return readers_that_fit(shards, resources.processes, cores_of_rank(resources)) if resources.on_gpu else 0
 
 
 def _fit(

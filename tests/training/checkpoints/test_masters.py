@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,8 @@ def test_moments_come_back_as_they_were(tmp_path) -> None:
 
 def test_under_zero_3_with_offload_whole_weights_are_gathered_where_ranks_can_reduce_them() -> None:
     network = nn.Linear(3, 2, bias=False)
-    network.weight.ds_numel, network.weight.ds_shape = 6, network.weight.shape
+    weight: Any = network.weight
+    weight.ds_numel, weight.ds_shape = 6, weight.shape
     zero = SimpleNamespace(  # of DeepSpeed, as it stands with its masters in CPU memory
         device="cpu",
         grad_position={0: (0, 0, 6)},

@@ -135,5 +135,7 @@ def test_who_starts_the_processes(monkeypatch) -> None:
         assert processes_to_start(four) == 1
         patch.setenv("SLURM_JOB_NAME", "interactive")
         assert processes_to_start(four) == 4
+    with pytest.raises(UserError, match="strategy=single trains in one process, but the trainer asks for 4"):
+        processes_to_start(four, "moda.training.distributed.strategies.single")  # said before four are started
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert processes_to_start(four) == 1

@@ -4,9 +4,10 @@ from datetime import timedelta
 import pytest
 import torch
 
+from moda.data.schema import DatasetManifest
 from moda.errors import UserError
 from moda.training.distributed import resources
-from moda.training.distributed.resources import A_DAY, Resources, cores_of_rank
+from moda.training.distributed.resources import A_DAY, Resources, cores_of_rank, readers_of
 
 TRAINER = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "32-true"}
 
@@ -76,3 +77,16 @@ def test_cores_are_shared_by_the_processes_of_a_node(monkeypatch) -> None:
     assert cores_of_rank(of(devices=4)) == 4
     monkeypatch.setitem(os.environ, "SLURM_CPUS_PER_TASK", "8")
     assert cores_of_rank(of(devices=4)) == 8
+
+
+def test_readers_are_chosen_on_gpus_alone_and_only_where_nobody_says_how_many(
+    eight_gpus, tiny_dataset, monkeypatch
+) -> None:
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr(resources, "cores", lambda: 16)
+    manifest = DatasetManifest.load(tiny_dataset)  # 3 shards of training
+    auto, three = ({"num_workers": number, "split": "train"} for number in ("auto", 3))
+    assert readers_of(auto, manifest, of(accelerator="gpu", devices=1)) == 3
+    assert readers_of(auto, manifest, of(accelerator="gpu", devices=8)) == 0
+    assert readers_of(auto, manifest, of()) == 0
+    assert readers_of(three, manifest, of()) == 3

@@ -34,12 +34,15 @@ LOST = (
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def processes_to_start(trainer: Mapping[str, Any]) -> int:
+def processes_to_start(trainer: Mapping[str, Any], strategy: str = "") -> int:
     """How many ranks this process has to start; 1 means that it is itself the rank, or one of them.
 
-    trainer: the settings under ``trainer``. Raises UserError for GPUs that torch does not see.
+    trainer: the settings under ``trainer``; strategy: the target of the one in use. Raises UserError for GPUs that torch
+    does not see, and for several processes where the strategy is for one.
     """
     resources = Resources.of(trainer)
+    if strategy.endswith(".single"):
+        resources.require_one_process()
     by_slurm = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     if "LOCAL_RANK" in os.environ or by_slurm:  # as Lightning finds out
         return 1

@@ -11,6 +11,8 @@ from moda.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from moda.data.schema import DatasetManifest
+
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 GPU_NAMES = ("gpu", "cuda")
 ACCELERATORS = ("cpu", *GPU_NAMES)
@@ -64,6 +66,14 @@ class Resources:
     def processes(self) -> int:
         return self.local_processes * self.num_nodes
 
+    def require_one_process(self) -> None:
+        """Raise UserError where strategy=single is asked to train in several."""
+        if self.processes > 1:
+            raise UserError(
+                f"strategy=single trains in one process, but the trainer asks for {self.processes}; use strategy=ddp, or "
+                "trainer.devices=1"
+            )
+
     @property
     def lightning_devices(self) -> int | list[int]:
         """As Lightning's Trainer takes them."""
@@ -94,6 +104,19 @@ def cores_of_rank(resources: Resources) -> int:
     """How many each process of this node may use: SLURM gives a task its own."""
     given = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return int(given) if given.isdigit() else cores() // resources.local_processes
+
+
+def readers_of(data: Mapping[str, Any], manifest: "DatasetManifest", resources: Resources) -> int:
+    """Reader processes of a rank, of the settings under ``data``.
+
+    ``num_workers: auto`` is what its cores and the shards allow, and none on a CPU, which has to train.
+    """
+    if data["num_workers"] != "auto":
+        return data["num_workers"]
+    from moda.data.share import readers_that_fit
+
+    shards = sum(shard.split == data["split"] for shard in manifest.shards)
+    return readers_that_fit(shards, resources.processes, cores_of_rank(resources)) if resources.on_gpu else 0
 
 
 def _devices(asked: Any, on_gpu: bool) -> int | tuple[int, ...]:

@@ -94,10 +94,7 @@ def trained_network(strategy: Strategy) -> nn.Module:
 
 def single(*, resources: Resources) -> Strategy:
     """One process."""
-    if resources.processes > 1:
-        raise UserError(
-            f"strategy=single trains in one process, but the trainer asks for {resources.processes}; use strategy=ddp"
-        )
+    resources.require_one_process()
     return SingleDevice(resources.device(0))
 
 
