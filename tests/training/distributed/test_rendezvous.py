@@ -4,10 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from moda.errors import UserError
+from moda.training.distributed import rendezvous
 from moda.training.distributed.rendezvous import use_same_interface
+from moda.training.distributed.resources import Resources
 
 PROGRAM = """
 import sys
@@ -53,6 +57,37 @@ def test_two_nodes_meet_or_say_who_is_missing() -> None:
     assert "refused: rank 0 on" in first and "too few others" in first and "within 1 s" in first
     assert "refused: rank 1 on" in second and "nobody" in second
     assert all("do all nodes run this command?" in line for line in (first, second))
+
+
+def test_a_backend_that_cannot_reach_the_other_node_is_one_line(monkeypatch) -> None:
+    def unreachable(*arguments, **settings):
+        raise RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:2092, unhandled system error\nLast error:\nno route")
+
+    for name, value in {"MASTER_ADDR": "node1", "MASTER_PORT": "29500", "NODE_RANK": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("SLURM_NTASKS", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(rendezvous.dist, "TCPStore", lambda *arguments, **settings: object())
+    monkeypatch.setattr(rendezvous.dist, "init_process_group", unreachable)
+    resources = Resources.of({"accelerator": "cpu", "devices": 1, "num_nodes": 2, "precision": "32-true"})
+    with pytest.raises(UserError) as refused:
+        rendezvous.meet(resources)
+    line = str(refused.value)
+    assert "\n" not in line and "rank 1 on " in line and "cannot reach the other ranks by gloo" in line
+    assert "GLOO_SOCKET_IFNAME is not set, the interfaces here are lo" in line and "unhandled system error" in line
+
+
+def test_a_backend_that_never_answers_ends_the_process_with_the_line(monkeypatch, capfd) -> None:
+    ended = threading.Event()
+    statuses: list[int] = []
+    monkeypatch.delenv("MODA_OUTCOME", raising=False)
+    monkeypatch.setattr(rendezvous.os, "_exit", lambda status: (statuses.append(status), ended.set()))
+    with rendezvous._ended_after(0.05, "nobody answers"):
+        assert ended.wait(10)
+    assert statuses == [1] and "error: nobody answers (no answer within 0 s)" in capfd.readouterr().err
+    with rendezvous._ended_after(60, "in time"):
+        pass
+    assert statuses == [1]
 
 
 @pytest.mark.parametrize(
