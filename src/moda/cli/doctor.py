@@ -52,7 +52,6 @@ _LITTLE_SPACE = 5e9  # bytes; the demo needs about one
 _LITTLE_SHARED = 1e9  # bytes
 _FEW_FILES = 1024
 SHARED = Path("/dev/shm")
-COMPILERS = ("gcc", "cc", "clang")
 
 
 class Finding(NamedTuple):
@@ -156,6 +155,7 @@ def _gpus() -> Iterator[Finding]:
         from torch.cuda import nccl
 
         from moda import gpus
+        from moda.training.compilation import COMPILERS
     except ImportError:
         return  # already reported
     found = gpus.stack()

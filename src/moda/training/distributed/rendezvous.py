@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -37,41 +38,47 @@ def meet(resources: Resources, seconds: float = MEETING) -> None:
     if resources.num_nodes == 1 or dist.is_initialized():
         return
     environment = _environment()
-    device = resources.device(environment.local_rank())
-    rank, where = _rank(environment, resources), f"{environment.main_address}:{environment.main_port}"
-    backend = "nccl" if resources.on_gpu else "gloo"
-    unheard = f"rank {rank} on {socket.gethostname()} cannot reach the other ranks by {backend}, as it must: {_interfaces(resources)}"
-    try:
-        store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
-            environment.main_address,
-            environment.main_port,
-            resources.processes,
-            is_master=rank == 0,
-            timeout=timedelta(seconds=seconds),
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"rank {rank} on {socket.gethostname()} has met {'too few others' if rank == 0 else 'nobody'} at {where} within "
-            f"{seconds:.0f} s ({_first_line(error)}): is that node reached from here, and do all nodes run this command?"
-        ) from error
+    rank = _rank(environment, resources)
+    me, backend = f"rank {rank} on {socket.gethostname()}", "nccl" if resources.on_gpu else "gloo"
+    store = _store(environment, me, rank, resources.processes, seconds)
+    unheard = f"{me} cannot reach the other ranks by {backend}: {_interfaces(resources)}"
     try:
         with _ended_after(seconds, unheard):
-            if resources.on_gpu:
-                torch.cuda.set_device(device)
-            dist.init_process_group(
-                backend,
-                store=store,
-                rank=rank,
-                world_size=resources.processes,
-                timeout=resources.patience,
-                device_id=device if resources.on_gpu else None,
-            )
-            one = torch.ones(1, device=device)
-            dist.all_reduce(one)
-            assert one.item() == resources.processes  # waits for it
+            _exchange(store, backend, rank, resources, resources.device(environment.local_rank()))
     except RuntimeError as error:
         raise UserError(f"{unheard} ({_first_line(error)})") from error
     atexit.register(_leave)
+
+
+def _store(environment: ClusterEnvironment, me: str, rank: int, processes: int, seconds: float) -> Any:
+    """Where the processes leave their addresses, once all have come."""
+    address, port = environment.main_address, environment.main_port
+    try:
+        return dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+            address, port, processes, is_master=rank == 0, timeout=timedelta(seconds=seconds)
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{me} has met {'too few others' if rank == 0 else 'nobody'} at {address}:{port} within {seconds:.0f} s "
+            f"({_first_line(error)}): is that node reached from here, and do all nodes run this command?"
+        ) from error
+
+
+def _exchange(store: Any, backend: str, rank: int, resources: Resources, device: torch.device) -> None:
+    """Open the group that training will use, and wait for one sum over it."""
+    if resources.on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        backend,
+        store=store,
+        rank=rank,
+        world_size=resources.processes,
+        timeout=resources.patience,
+        device_id=device if resources.on_gpu else None,
+    )
+    one = torch.ones(1, device=device)
+    dist.all_reduce(one)
+    assert one.item() == resources.processes
 
 
 def use_same_interface(environment: MutableMapping[str, str], present: Sequence[str]) -> None:
