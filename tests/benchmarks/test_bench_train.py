@@ -15,6 +15,7 @@ from moda.cli import main as cli
 from moda.cli.train import resolve
 from moda.data.schema import DatasetManifest
 from moda.files import read_json, write_json
+from moda.training.base import on_device
 from moda.training.tracking.gemm import gemm_rate
 
 TINY = (
@@ -35,7 +36,8 @@ def test_the_bare_loop_and_lightning_end_with_the_same_weights(tiny_dataset: Pat
     by_hand, by_lightning = trial.module(), trial.module()
     begun = by_hand.network.state_dict()
     begun = {name: value.clone() for name, value in begun.items()}
-    step = steps._bare_step(trial, by_hand, trial.batch(by_hand), torch.device("cpu"))
+    cpu = torch.device("cpu")
+    step = steps._bare_step(trial, by_hand, on_device(trial.batch(by_hand), cpu), cpu)
     for _ in range(trial.warmup + trial.steps):
         step()
     timing = steps._fit(trial, by_lightning, steps._CachedData(trial, by_lightning))
