@@ -1,4 +1,4 @@
-"""Which device work is done on."""
+"""Devices that work is done on, and how exactly they multiply."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

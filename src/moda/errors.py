@@ -20,6 +20,12 @@ def first_of(texts: Sequence[str], most: int) -> str:
     return ", ".join(texts[:most]) + more
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, on one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[0].split()) if lines else type(error).__name__
+
+
 class LostRank(UserError):
     """Another process of the training is gone, and why only that one can say."""
 

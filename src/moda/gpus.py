@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from moda.errors import UserError
+from moda.errors import UserError, first_line
 
 DRIVER = Path("/proc/driver/nvidia")
 LEAST_FREE = 2 * 2**30  # bytes: a CUDA context, NCCL's buffers and the smallest network
@@ -87,9 +87,8 @@ def open_gpu(index: int) -> Gpu:
         properties = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(
-            f"GPU {index} cannot be opened ({reason}): another process may hold it, see nvidia-smi; choose one with "
+            f"GPU {index} cannot be opened ({first_line(error)}): another process may hold it, see nvidia-smi; choose one with "
             f"trainer.devices=[N] or CUDA_VISIBLE_DEVICES ({stack()}; {MORE})"
         ) from error
     return Gpu(index, properties.name, (properties.major, properties.minor), total, free)
@@ -114,12 +113,12 @@ def require_fit(gpu: Gpu, precision: str, processes: int) -> None:
         )
 
 
-def out_of_memory(error: BaseException) -> str | None:
+def out_of_memory(error: BaseException) -> UserError | None:
     """The line for a training that needs more memory than its GPU has, if that is what ``error`` is."""
     if not isinstance(error, torch.OutOfMemoryError):
         return None
     reason = " ".join(str(error).split()).split(". If reserved", 1)[0]
-    return (
+    return UserError(
         f"the GPU has too little memory ({reason}); the same batch in more parts needs less: "
         "trainer.accumulate_grad_batches=2, or recompute=true, or strategy=deepspeed_2 on several GPUs"
     )

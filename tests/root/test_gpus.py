@@ -113,6 +113,6 @@ def test_too_little_memory_in_training_is_one_line() -> None:
     error = torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.1 GiB free. If reserved but"
     )
-    line = out_of_memory(error)
-    assert line and "Tried to allocate 2.00 GiB" in line and "trainer.accumulate_grad_batches=2" in line
+    line = str(out_of_memory(error))
+    assert "Tried to allocate 2.00 GiB" in line and "trainer.accumulate_grad_batches=2" in line
     assert "If reserved" not in line and out_of_memory(RuntimeError("CUDA out of memory")) is None

@@ -1,4 +1,4 @@
-"""How long a checkpoint holds a training up: written while it waits, and in the background."""
+"""Stalls of a training by its checkpoints: written while it waits, and in the background."""
 
 import statistics
 import tempfile

@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import importlib.util
-import os
 import platform
 import resource
 import shutil
@@ -17,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moda.errors import UserError
+from moda.errors import UserError, first_line
+from moda.training.distributed.resources import cores
 from moda.weights import REGISTRY
 from moda.weights.locate import cache_dir, check, locate
 
@@ -114,7 +114,9 @@ def _import(name: str) -> str | Exception:
 def _core_module(name: str) -> Finding:
     result = _import(name)
     if isinstance(result, Exception):
-        return Finding(name, "broken", f"{CORE_MODULES[name]}: {_line(result)}; pip install -c constraints.txt -e .")
+        return Finding(
+            name, "broken", f"{CORE_MODULES[name]}: {first_line(result)}; pip install -c constraints.txt -e ."
+        )
     return Finding(name, "ok", f"{result}; {CORE_MODULES[name]}")
 
 
@@ -122,7 +124,7 @@ def _extra_module(name: str) -> Finding:
     purpose, packages = EXTRA_MODULES[name]
     result = _import(name)
     if isinstance(result, Exception):
-        return Finding(name, "missing", f"{purpose}: {_line(result)}; pip install -c constraints.txt {packages}")
+        return Finding(name, "missing", f"{purpose}: {first_line(result)}; pip install -c constraints.txt {packages}")
     return Finding(name, "ok", f"{result}; {purpose}")
 
 
@@ -144,8 +146,7 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding("processor", "ok", f"{cores} CPU core(s)")
+    return Finding("processor", "ok", f"{cores()} CPU core(s)")
 
 
 def _gpus() -> Iterator[Finding]:
@@ -232,7 +233,3 @@ def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     state = "ok" if free > _LITTLE_SPACE else "missing"
     return Finding("disk space here", state, f"{free / 1e9:.1f} GB free; {_LITTLE_SPACE / 1e9:.0f} GB are comfortable")
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""Which places of the endless training stream belong to which rank and worker."""
+"""Shares of the endless training stream: the places that belong to each rank and worker."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which sigmas training sees."""
+"""Distributions of the sigmas that training sees."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

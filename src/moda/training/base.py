@@ -1,4 +1,4 @@
-"""What the training tasks share: optimizer, noise that belongs to the sample, export."""
+"""Base of the training tasks: optimizer, noise that belongs to the sample, export."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is done to a network block by block, in place, before it trains: compiling it, and keeping less of it."""
+"""Treatment of a network block by block, in place, before it trains: compiling it, and keeping less of it."""
 
 import importlib.util
 import os

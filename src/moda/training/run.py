@@ -130,11 +130,11 @@ def _fit(
     try:
         trainer.fit(module, data, ckpt_path=checkpoint)
     except RuntimeError as error:  # torch's signal handler reports a dead reader wherever training stands
-        memory = out_of_memory(error)
-        line = user_error_of(error) or lost_rank(error, trainer.global_rank, trainer.global_step)
-        if memory is None and line is None:
+        lost = lost_rank(error, trainer.global_rank, trainer.global_step)
+        line = user_error_of(error) or lost or out_of_memory(error)
+        if line is None:
             raise
-        raise line or UserError(memory) from error
+        raise line from error
     except SystemExit:  # how Lightning ends after an interrupt
         raise KeyboardInterrupt from None
     finally:

@@ -1,7 +1,6 @@
 """Processes of two nodes that meet, or do not, over gloo on this machine."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +9,7 @@ import pytest
 
 from moda.errors import UserError
 from moda.training.distributed import rendezvous
+from moda.training.distributed.launch import free_port
 from moda.training.distributed.rendezvous import use_same_interface
 from moda.training.distributed.resources import Resources
 
@@ -26,12 +26,6 @@ except UserError as error:
     sys.exit(f"refused: {error}")
 print("rank", dist.get_rank(), "of", dist.get_world_size())
 """
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def node(rank: int, port: int, seconds: float, address: str = "127.0.0.1") -> subprocess.Popen[str]:

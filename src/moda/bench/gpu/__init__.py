@@ -1,1 +1,1 @@
-"""What a machine with a GPU is asked in nine minutes, part by part; ``tests/benchmarks/gpu.sh`` runs them."""
+"""Measurements of a machine with a GPU in nine minutes, part by part; ``tests/benchmarks/gpu.sh`` runs them."""

@@ -13,6 +13,7 @@ import torch
 from moda.bench.gpu.results import Results
 from moda.bench.gpu.setting import Setting
 from moda.gpus import open_gpu, stack
+from moda.training.distributed.resources import cores
 from moda.training.tracking.facts import environment as machine
 from moda.training.tracking.flops import known_peak
 from moda.training.tracking.gemm import best_time, gemm_rate, square_rate, synchronize
@@ -69,7 +70,7 @@ def _cuda(device: torch.device) -> dict[str, Any]:
         "data_sheet_bf16_tflops": (known_peak(device, "bf16-mixed") or float("nan")) / 1e12,
         "cudnn": torch.backends.cudnn.version(),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())),  # type: ignore[attr-defined]
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "shared_memory_gib": _shared_memory() / 2**30,
     }
 

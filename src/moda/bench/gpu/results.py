@@ -1,4 +1,4 @@
-"""What a part has found so far, in a file that is whole at every moment: the part may be stopped at any."""
+"""Findings of a part so far, in a file that is whole at every moment: the part may be stopped at any."""
 
 import math
 import traceback

@@ -1,4 +1,4 @@
-"""How long sampling takes for a second of motion, and until the first window is there."""
+"""Times of sampling: for a second of motion, and until the first window is there."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a part runs: the device, the networks as they are there, and the data sets that parts share."""
+"""Setting of a part: the device, the networks as they are there, and the data sets that parts share."""
 
 import os
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """Every strategy for some steps, in processes of its own: on one device, and on two where there are as many."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from moda.bench.gpu.setting import Setting
 from moda.bench.steps import Bench, lightning_cached
 from moda.files import read_json, write_json
 from moda.training.base import manifest_of
+from moda.training.distributed.launch import free_port
 from moda.training.distributed.rendezvous import local_rank
 from moda.training.run import quiet
 
@@ -71,7 +71,7 @@ def run_workers(config: dict[str, Any], steps: int, warmup: int, processes: int,
     folder.mkdir(parents=True, exist_ok=True)
     job, out = folder / "job.json", folder / "result.json"
     write_json(job, {"config": config, "steps": steps, "warmup": warmup, "out": str(out)})
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "NODE_RANK": "0"}
     logs = [folder / f"rank-{rank}.log" for rank in range(processes)]
     ranks: list[subprocess.Popen[bytes]] = []
     try:
@@ -101,9 +101,3 @@ def work(job: str) -> None:
     timing = lightning_cached(Bench(value["config"], manifest_of(value["config"]), value["steps"], value["warmup"]))
     if local_rank() == 0:
         write_json(value["out"], {"ms_a_step": 1000 * timing.seconds, "peak_memory_gib": timing.memory / 2**30})
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]

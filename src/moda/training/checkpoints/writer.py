@@ -162,16 +162,16 @@ class CheckpointWriter(L.Callback):
         if self.before_save:
             self.before_save(trainer)
         self._saved = step
-        rank, first, writes = trainer.global_rank, trainer.is_global_zero, self._held(trainer)
+        rank, writes = trainer.global_rank, self._held(trainer)
 
         def store() -> None:
-            self._store(step, rank, first, writes)
+            self._store(step, rank, writes)
 
         if self.background:
             self._work.start(store)
         else:
             store()
-        if first:
+        if rank == 0:
             stall = {"speed/checkpoint_stall": time.perf_counter() - began}
             for logger in trainer.loggers:
                 logger.log_metrics(stall, step - 1)  # Lightning counts from 0
@@ -192,13 +192,13 @@ class CheckpointWriter(L.Callback):
             torch.cuda.current_stream().synchronize()  # the copies have arrived
         return writes
 
-    def _store(self, step: int, rank: int, first: bool, writes: Sequence[Write]) -> None:
-        """Make the checkpoint of ``step`` out of every rank's ``writes``; ``first``: whether this is rank 0."""
+    def _store(self, step: int, rank: int, writes: Sequence[Write]) -> None:
+        """Make the checkpoint of ``step`` out of the ``writes`` of every rank."""
         final = self.directory / f"step-{step}"
         temporary = self.directory / f".step-{step}.tmp"  # the same on every rank
 
         def begin() -> Files:
-            if first:
+            if rank == 0:
                 for path in self.directory.glob(".step-*.tmp"):  # of a save that was killed
                     shutil.rmtree(path)
                 temporary.mkdir(parents=True)
@@ -210,7 +210,7 @@ class CheckpointWriter(L.Callback):
             return {path.name: describe(path) for path in files_of_rank(temporary, rank)}
 
         def finish() -> Files:
-            if first:
+            if rank == 0:
                 seal(temporary, step, self.identity, files)
                 shutil.rmtree(final, ignore_errors=True)  # a damaged one that resuming passed over
                 temporary.rename(final)
@@ -224,16 +224,16 @@ class CheckpointWriter(L.Callback):
         if not problem:
             _, problem = self._everywhere(finish, _cause)
         if problem:
-            if first:
+            if rank == 0:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise UserError(f"cannot write checkpoint {final}: {problem}; free space, then run again")
-        self._follow(first, final, self.after_save)
+        self._follow(rank, final, self.after_save)
 
-    def _follow(self, first: bool, directory: Path, act: Callable[[Path], None] | None) -> None:
+    def _follow(self, rank: int, directory: Path, act: Callable[[Path], None] | None) -> None:
         """Let rank 0 act on a checkpoint; where it cannot, every rank says so."""
 
         def follow() -> Files:
-            if first and act:
+            if rank == 0 and act:
                 act(directory)
             return {}
 
@@ -268,7 +268,7 @@ class CheckpointWriter(L.Callback):
         for part in self.parts:
             part.load(directory, trainer.global_rank)
         count_micro_batches(checkpoint, trainer.accumulate_grad_batches)
-        self._follow(trainer.is_global_zero, directory, self.after_load)
+        self._follow(trainer.global_rank, directory, self.after_load)
 
 
 def validates(trainer: L.Trainer) -> bool:

@@ -23,9 +23,6 @@ class MixedPrecision(DeepSpeedPrecision):
     engine, it would be switched off inside on CUDA (deepspeed/runtime/torch_autocast.py).
     """
 
-    def __init__(self, precision: Any):
-        super().__init__(precision)
-
     def convert_input(self, data: Any) -> Any:
         return data
 
@@ -63,7 +60,7 @@ class ZeRO(PieceCheckpoints, DeepSpeedStrategy):
         }
         return cls(
             config=config,
-            precision_plugin=MixedPrecision(resources.precision),
+            precision_plugin=MixedPrecision(resources.precision),  # type: ignore[arg-type]  # one of PRECISIONS
             process_group_backend="nccl" if on_gpu else "gloo",
             timeout=resources.patience,
         )

@@ -98,7 +98,7 @@ class _Family:
             signal.signal(signum, lambda signum, frame: self._received.append(signum))
         environment = {
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
+            "MASTER_PORT": str(free_port()),
             "NODE_RANK": "0",
             "OMP_NUM_THREADS": str(max(1, cores() // len(outcomes))),  # torch would give all cores to each
             **os.environ,
@@ -177,7 +177,8 @@ def _status(rank: subprocess.Popen[bytes]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]

@@ -16,7 +16,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from moda.errors import UserError
+from moda.errors import UserError, first_line
 from moda.outcome import leave_outcome
 from moda.training.distributed.resources import Resources
 
@@ -46,7 +46,7 @@ def meet(resources: Resources, seconds: float = MEETING) -> None:
         with _ended_after(seconds, unheard):
             _exchange(store, backend, rank, resources, resources.device(environment.local_rank()))
     except RuntimeError as error:
-        raise UserError(f"{unheard} ({_first_line(error)})") from error
+        raise UserError(f"{unheard} ({first_line(error)})") from error
     atexit.register(_leave)
 
 
@@ -60,7 +60,7 @@ def _store(environment: ClusterEnvironment, me: str, rank: int, processes: int, 
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"{me} has met {'too few others' if rank == 0 else 'nobody'} at {address}:{port} within {seconds:.0f} s "
-            f"({_first_line(error)}): is that node reached from here, and do all nodes run this command?"
+            f"({first_line(error)}): is that node reached from here, and do all nodes run this command?"
         ) from error
 
 
@@ -146,7 +146,3 @@ def _ended_after(seconds: float, line: str) -> Iterator[None]:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).strip().splitlines()[0].split())
